@@ -1,0 +1,51 @@
+import type { ImageConfig } from '../oci/image.ts';
+import type { TreeRef } from '../store/model.ts';
+import type { ImageRecord } from '../store/port.ts';
+
+export type BuildContext =
+  /** A folder that daemon and client both see. */
+  | { kind: 'directory'; path: string }
+  /** A tar (plain or compressed) already written to a temporary file by the API. */
+  | { kind: 'tar'; file: string }
+  | { kind: 'tree'; tree: TreeRef };
+
+export type BuildRequest = {
+  context: BuildContext;
+  /** Path of the Dockerfile inside the context, or its text. */
+  dockerfile: { path: string } | { text: string; name: string };
+  target?: string;
+  buildArgs: Record<string, string>;
+  labels: Record<string, string>;
+  tags: string[];
+  noCache: boolean;
+  timestamps: 'first' | 'source' | 'epoch';
+  platform?: string;
+  networkMode?: 'default' | 'none' | 'host';
+  output: { kind: 'image' } | { kind: 'tree' };
+};
+
+export type BuildEvent =
+  | {
+      kind: 'vertex';
+      vertex: string;
+      name: string;
+      state: 'running' | 'cached' | 'done' | 'error' | 'cancelled';
+      durationMs?: number;
+      error?: string;
+      reason?: string;
+    }
+  | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr'; data: Buffer }
+  | { kind: 'warning'; message: string; line?: number };
+
+export type BuildResult = {
+  image?: ImageRecord;
+  tree: TreeRef;
+  config: ImageConfig;
+  vertices: number;
+  cachedVertices: number;
+  durationMs: number;
+};
+
+export interface Builder {
+  build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult>;
+}

@@ -1,0 +1,119 @@
+import type { Duplex } from 'node:stream';
+import type { ContainerConfig, CreateContainerRequest, HostConfig } from '../api-types/container.ts';
+import type { Endpoint, PortBinding } from '../network/port.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { TreeId } from '../store/model.ts';
+
+export type ContainerState =
+  | { status: 'created' }
+  | { status: 'running'; pid: number; startedAtMs: number; paused: boolean; restarting?: false }
+  | { status: 'restarting'; exitCode: number; finishedAtMs: number; startedAtMs: number }
+  | { status: 'exited'; exitCode: number; startedAtMs: number; finishedAtMs: number; oomKilled: boolean; error?: string | undefined }
+  | { status: 'removing' }
+  | { status: 'dead'; error: string };
+
+/** Everything the engine keeps of a container, as in `<root>/containers/<id>/container.json`. */
+export type ContainerRecord = {
+  id: string; // 64 hex
+  name: string; // without Docker's leading slash
+  createdAtMs: number;
+  image: { id: Digest; reference: string; tree: TreeId };
+  /** Merged with the image's config. */
+  config: ContainerConfig;
+  hostConfig: HostConfig;
+  /** argv after entrypoint and command are joined. */
+  args: string[];
+  mounts: {
+    type: 'bind' | 'volume' | 'tmpfs';
+    name?: string;
+    source: string;
+    destination: string;
+    readOnly: boolean;
+    propagation?: string;
+  }[];
+  networks: { name: string; aliases: string[]; ipv4?: string }[];
+  endpoints: Endpoint[];
+  ports: PortBinding[];
+  state: ContainerState;
+  restartCount: number;
+  /** Set when a person or client stopped it, so that `unless-stopped` and `always` know. */
+  stoppedByUser: boolean;
+  snapshotter: string;
+};
+
+export type ExecRecord = {
+  id: string;
+  containerId: string;
+  args: string[];
+  tty: boolean;
+  openStdin: boolean;
+  attachStdout: boolean;
+  attachStderr: boolean;
+  user?: string;
+  env: string[];
+  workingDir?: string;
+  privileged: boolean;
+  detachKeys?: string;
+  state: { status: 'created' } | { status: 'running'; pid: number } | { status: 'exited'; exitCode: number };
+};
+
+/** A live connection to a container's or an exec's stdio. `output` yields frames until the process ends; `stdin` ends with `end()`. */
+export interface Attachment {
+  output(): AsyncIterable<{ stream: 'stdout' | 'stderr'; data: Buffer }>;
+  write(data: Uint8Array): Promise<void>;
+  endStdin(): Promise<void>;
+  close(): void;
+}
+
+export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
+
+/** The life of containers. Every method takes a name, an id or an unambiguous id prefix; NotFound `CONTAINER_NOT_FOUND`. */
+export interface Containers {
+  create(request: CreateContainerRequest, options: { name?: string }): Promise<{ record: ContainerRecord; warnings: string[] }>;
+  /** NotModified when it runs already. Errors of the command itself have exitCode 126 or 127. */
+  start(name: string): Promise<void>;
+  /** Signal, then SIGKILL after the time-out (seconds; -1 waits for ever). NotModified when it does not run. */
+  stop(name: string, options?: { timeoutSeconds?: number; signal?: string }): Promise<void>;
+  kill(name: string, signal?: string): Promise<void>;
+  restart(name: string, options?: { timeoutSeconds?: number; signal?: string }): Promise<void>;
+  pause(name: string): Promise<void>;
+  unpause(name: string): Promise<void>;
+  rename(name: string, to: string): Promise<void>;
+  remove(name: string, options?: { force?: boolean; volumes?: boolean }): Promise<void>;
+  get(name: string): Promise<ContainerRecord>;
+  list(): Promise<ContainerRecord[]>;
+  wait(name: string, condition?: WaitCondition, signal?: AbortSignal): Promise<{ exitCode: number; error?: string }>;
+  /** Attaches to stdio. `logs` replays the spool first. Output is the spool's tail; stdin goes through the monitor's socket. */
+  attach(name: string, options: { stdin: boolean; stdout: boolean; stderr: boolean; logs: boolean; stream: boolean }): Promise<Attachment>;
+  resize(name: string, size: { rows: number; columns: number }): Promise<void>;
+  execCreate(name: string, exec: Omit<ExecRecord, 'id' | 'containerId' | 'state'>): Promise<ExecRecord>;
+  execStart(id: string, options: { detach: boolean; size?: { rows: number; columns: number } }): Promise<Attachment | undefined>;
+  execResize(id: string, size: { rows: number; columns: number }): Promise<void>;
+  execGet(id: string): Promise<ExecRecord>;
+  top(name: string, psArgs?: string): Promise<{ Titles: string[]; Processes: string[][] }>;
+  /** Host path of the container's root file system, mounted for the callback's time. */
+  withRootfs<T>(name: string, use: (rootfs: string) => Promise<T>): Promise<T>;
+  /** After a daemon start: adopts what runs, records what ended, cleans leftovers, applies restart policies. */
+  recover(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One step of a build: a process in a snapshot, its output streamed. Exit code as Docker's. */
+export type StepRequest = {
+  rootfs: string;
+  args: string[];
+  env: string[];
+  user: string;
+  workingDir: string;
+  network: 'default' | 'none' | 'host';
+  mounts: { source: string; destination: string; readOnly: boolean }[];
+  stopSignal?: string;
+  onOutput(stream: 'stdout' | 'stderr', data: Buffer): void;
+  signal?: AbortSignal;
+};
+export interface StepRunner {
+  /** Paths (relative) that the runner leaves as mount stubs in the root are in `stubs`. */
+  run(step: StepRequest): Promise<{ exitCode: number; stubs: string[] }>;
+}
+
+export type HijackedStream = Duplex;

@@ -1,0 +1,33 @@
+import type { TreeId, TreeRef } from '../store/model.ts';
+import type { Change, JobOptions } from '../store/port.ts';
+
+/** A tree mounted for one container or build step: a read-only lower, one writable upper. */
+export type Snapshot = {
+  readonly id: string;
+  readonly tree: TreeId;
+  /** Where it is mounted (host path) while mounted. */
+  readonly rootfs: string;
+};
+
+/**
+ * How a tree becomes a root file system. Drivers: `erofs-overlay`, `hardlink-overlay`; test/contracts/snapshotter.ts is run by each.
+ * Ids are container ids or build step ids: `[a-z0-9-]{1,64}`.
+ */
+export interface Snapshotter {
+  readonly name: string;
+  /** Makes the derived form of a tree (EROFS image, hardlink checkout) ahead of a start. Idempotent, single-flight. */
+  project(tree: TreeId, options?: JobOptions): Promise<void>;
+  /** Makes an empty upper for `id` and mounts it. Conflict when the id exists. */
+  create(id: string, tree: TreeId, options?: JobOptions): Promise<Snapshot>;
+  /** Mounts an existing one again (after a stop or a reboot); a no-op when it is mounted. Reads a canary file back. */
+  mount(id: string): Promise<Snapshot>;
+  /** Lazily unmounts; a no-op when it is not mounted. The upper stays. */
+  unmount(id: string): Promise<void>;
+  /** Unmounts and forgets the upper. */
+  remove(id: string): Promise<void>;
+  /** The base tree with the upper's changes: exact, whiteouts and opaque directories resolved. `stubs` are paths (relative) that the engine mounted over. */
+  capture(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<TreeRef>;
+  /** What the upper changes, as `docker diff` shows it. */
+  changes(id: string, options?: JobOptions): Promise<Change[]>;
+  list(): Promise<string[]>;
+}

@@ -1,0 +1,216 @@
+import type { ByteString } from '../base/bytes.ts';
+import type { Digest, Hex } from '../oci/digest.ts';
+import type { HistoryEntry, ImageConfig } from '../oci/image.ts';
+import type { Entry, Meta, NodeDigests, Root, TreeId, TreeRef } from './model.ts';
+
+/** Where things lie under the engine's root. All absolute host paths. */
+export type StorePaths = {
+  readonly root: string;
+  readonly objects: string; // objects/ab/<62 hex>
+  readonly inodes: string; // hardlink checkouts of the fallback snapshotter
+  readonly blobs: string; // blobs/sha256/<64 hex>
+  readonly erofs: string; // erofs/<tree>.img, derived
+  readonly statCache: string;
+  readonly snapshots: string; // snapshots/<id>/{upper,work}
+  readonly containers: string;
+  readonly volumes: string;
+  readonly tmp: string; // emptied at start
+  readonly database: string;
+};
+
+/**
+ * What a job sees: synchronous, because it runs in a worker thread of its own where blocking is the fast way. Everything put is visible
+ * to the job at once and to the rest of the engine when the job returns: the harness then makes objects durable and commits nodes and
+ * roots in one transaction. A job that throws, or whose signal aborts, leaves nothing but files under `tmpDir`, which are removed.
+ */
+export interface TreeContext {
+  readonly paths: StorePaths;
+  /** This job's own folder, on the same file system as the objects; removed when the job ends, however it ends. */
+  readonly tmpDir: string;
+  /** Throws NotFound `TREE_NOT_FOUND`. */
+  root(id: TreeId): Root;
+  /** The entries of a directory, sorted by name. Cached for the job's life; never mutate it. */
+  node(full: Hex): readonly Entry[];
+  /** Entries in any order; throws InvalidArgument on a duplicate or invalid name (empty, `.`, `..`, with `/` or NUL). */
+  putNode(entries: readonly Entry[]): NodeDigests;
+  putRoot(root: Root): TreeRef;
+  /** Stores bytes as an object. */
+  putBytes(bytes: Uint8Array): { object: Hex; size: number };
+  /** Stores the content of an open regular file from its start, holes kept, never whole in memory. */
+  putFile(fd: number): { object: Hex; size: number };
+  /** Stores a stream of chunks; `finish` names it, `abort` forgets it. */
+  writeObject(): { write(chunk: Uint8Array): void; finish(): { object: Hex; size: number }; abort(): void };
+  objectPath(object: Hex): string;
+  /** Sends progress to the caller's `onProgress`. Structured-cloneable. */
+  report(progress: unknown): void;
+}
+
+/** A unit of heavy work. `params` and the result cross a thread boundary: structured-cloneable. */
+// biome-ignore lint/suspicious/noExplicitAny: params and results are typed by JobMap where jobs are called
+export type Job = (context: TreeContext, params: any) => unknown | Promise<unknown>;
+
+export type JobOptions = {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: unknown) => void) | undefined;
+  lease?: Lease | undefined;
+};
+
+export interface Jobs {
+  /** Runs a job by name in a worker thread made on demand; aborting ends the thread. Errors arrive as EngineError. */
+  run<R>(name: string, params: unknown, options?: JobOptions): Promise<R>;
+}
+
+/** One change to a tree. Paths are relative to its root, without leading slash; symlinks in a path's directories are followed inside the tree. */
+export type Edit =
+  /** Makes a directory and its missing parents (0755 of 0:0 unless `meta` says otherwise for the last). An existing directory is left as it is. */
+  | { op: 'mkdir'; path: ByteString; meta?: Partial<Meta> | undefined }
+  /**
+   * Grafts `source` of tree `from` at `dest`, replacing a non-directory and merging into a directory as COPY does. `source` '' means the
+   * content of the root. `contents` true: a directory's entries are put into `dest` (COPY dir/ dest/); false: the entry itself becomes `dest`.
+   */
+  | {
+      op: 'copy';
+      from: TreeId;
+      source: ByteString;
+      dest: ByteString;
+      contents: boolean;
+      chown?: { uid: number; gid: number } | undefined;
+      chmod?: number | undefined;
+      /** Paths below `source` to leave out, already resolved (COPY --exclude). */
+      exclude?: readonly ByteString[] | undefined;
+    }
+  | { op: 'remove'; path: ByteString }
+  | { op: 'file'; path: ByteString; data: Uint8Array; meta?: Partial<Meta> | undefined };
+
+export type Change = { kind: 'added' | 'modified' | 'deleted'; path: ByteString; before?: Entry | undefined; after?: Entry | undefined };
+
+export type IngestParams = {
+  /** Host directory. */
+  path: string;
+  /** Lines of a .dockerignore (already read); the matcher is oci/ignore.ts. */
+  ignore?: readonly string[] | undefined;
+  /** Names the stat cache to use and to write anew; usually the path. */
+  statCache?: string | undefined;
+  /** Overwrites owners (a build context is 0:0). */
+  owner?: { uid: number; gid: number } | undefined;
+  /** `first`: entries whose content equals this earlier tree's adopt its times. */
+  adopt?: TreeId | undefined;
+  xattrs?: boolean | undefined;
+};
+
+export type IngestResult = TreeRef & { files: number; directories: number; bytes: number; hashedFiles: number; hashedBytes: number };
+
+export interface Trees {
+  readonly empty: TreeRef;
+  ingest(params: IngestParams, options?: JobOptions): Promise<IngestResult>;
+  edit(base: TreeId, edits: readonly Edit[], options?: JobOptions): Promise<TreeRef>;
+  /** Applies `upper` over `lower` (both trees; whiteouts already resolved): directories merge, everything else replaces. */
+  merge(lower: TreeId, upper: TreeId, options?: JobOptions): Promise<TreeRef>;
+  diff(before: TreeId, after: TreeId, options?: JobOptions & { compare?: 'full' | 'content' }): Promise<Change[]>;
+  /** Entries that equal `earlier` in content take its times; the tree `earlier` itself when nothing else differs. */
+  adopt(tree: TreeId, earlier: TreeId, options?: JobOptions): Promise<TreeRef>;
+  /** The content digest of a selection of paths, and of everything below them. Missing paths count too. */
+  selectionDigest(tree: TreeId, paths: readonly ByteString[], options?: JobOptions): Promise<Hex>;
+  /** `follow`: resolve a symlink at the end too; symlinks on the way are always followed inside the tree. */
+  lookup(tree: TreeId, path: ByteString, options?: { follow?: boolean }): Promise<Entry | undefined>;
+  list(tree: TreeId, path: ByteString): Promise<readonly Entry[]>;
+  /** A regular file's bytes, at most `limit` (default 16 MiB, then InvalidArgument). */
+  readFile(tree: TreeId, path: ByteString, options?: { limit?: number }): Promise<Buffer>;
+  /** Writes the tree as files below an empty host directory. */
+  checkout(tree: TreeId, directory: string, options?: JobOptions): Promise<void>;
+  stat(tree: TreeId): Promise<{ files: number; directories: number; bytes: number }>;
+  get(id: TreeId): Promise<Root>;
+  findByContent(content: Hex): Promise<TreeRef | undefined>;
+}
+
+/** Where an image came from, kept so that what is saved or pushed unchanged has the same manifest digest. */
+export type ImageOrigin = {
+  manifestDigest: Digest;
+  manifestMediaType: string;
+  configDigest: Digest;
+  layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
+};
+
+export type ImageRecord = {
+  /** Digest of the record: config without rootfs and history, and root tree. */
+  id: Digest;
+  /** Without rootfs and history. */
+  config: ImageConfig;
+  tree: TreeId;
+  treeContent: Hex;
+  history: readonly HistoryEntry[];
+  /** Sum of file bytes. */
+  sizeBytes: number;
+  createdAtMs: number;
+  origin?: ImageOrigin | undefined;
+};
+
+export type ImageListing = { record: ImageRecord; references: string[]; lastUsedAtMs: number };
+
+export interface Images {
+  create(image: {
+    config: ImageConfig;
+    tree: TreeRef;
+    history?: readonly HistoryEntry[];
+    origin?: ImageOrigin | undefined;
+  }): Promise<ImageRecord>;
+  /** By canonical or familiar reference, full or abbreviated id. NotFound `IMAGE_NOT_FOUND`; InvalidArgument `IMAGE_AMBIGUOUS`. */
+  resolve(name: string): Promise<ImageRecord>;
+  references(id: Digest): Promise<string[]>;
+  /** `reference` in any form; stored canonical with a tag. Moves an existing tag. */
+  tag(reference: string, id: Digest): Promise<void>;
+  untag(reference: string): Promise<boolean>;
+  list(): Promise<ImageListing[]>;
+  /** Removes the record; its trees stay until collected. Conflict when references remain, unless forced. */
+  remove(id: Digest, options?: { force?: boolean }): Promise<void>;
+}
+
+export interface Blobs {
+  path(digest: Digest): string;
+  has(digest: Digest): Promise<boolean>;
+  /** Streams into a temporary file, checks digest and size, makes it durable, then visible. */
+  put(
+    source: AsyncIterable<Uint8Array>,
+    expected?: { digest?: Digest; sizeBytes?: number },
+    options?: { signal?: AbortSignal },
+  ): Promise<{ digest: Digest; sizeBytes: number }>;
+  read(digest: Digest): AsyncIterable<Uint8Array>;
+}
+
+/** A claim that keeps things from the collector; expires by itself; survives a crash until then. */
+export interface Lease extends AsyncDisposable {
+  readonly id: string;
+  add(kind: 'tree' | 'image' | 'blob', key: string): Promise<void>;
+  release(): Promise<void>;
+}
+
+export interface Leases {
+  acquire(options: { purpose: string; ttlMs?: number }): Promise<Lease>;
+}
+
+export type UseKind = 'image' | 'action' | 'tree';
+
+/** Last real use: of an image by a start or a build, of a cache entry by a hit. Kept over restarts. */
+export interface Uses {
+  touch(kind: UseKind, key: string): Promise<void>;
+  last(kind: UseKind, key: string): Promise<number | undefined>;
+}
+
+/** The build's action cache: an immutable map from a key to an output. */
+export type ActionOutput = { tree: TreeRef; detail?: Record<string, unknown> | undefined };
+export interface Actions {
+  get(key: Hex): Promise<ActionOutput | undefined>;
+  put(key: Hex, output: ActionOutput): Promise<void>;
+}
+
+export interface Store extends AsyncDisposable {
+  readonly paths: StorePaths;
+  readonly jobs: Jobs;
+  readonly trees: Trees;
+  readonly images: Images;
+  readonly blobs: Blobs;
+  readonly leases: Leases;
+  readonly uses: Uses;
+  readonly actions: Actions;
+  close(): Promise<void>;
+}
