@@ -67,6 +67,34 @@ export interface Attachment {
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 
+/**
+ * Something that happened to a container, told at once and synchronously through the `onEvent` option of the implementation's constructor, whoever
+ * caused it (a request, the process itself, a restart policy, adoption). Actions are Docker's; `attributes` are added to name, image and labels
+ * (`exitCode` for die, `signal` for kill, `execID` and `exitCode` for exec_*).
+ */
+export type ContainerEvent = {
+  action:
+    | 'create'
+    | 'start'
+    | 'die'
+    | 'oom'
+    | 'stop'
+    | 'kill'
+    | 'restart'
+    | 'pause'
+    | 'unpause'
+    | 'rename'
+    | 'destroy'
+    | 'resize'
+    | 'attach'
+    | 'detach'
+    | 'exec_create'
+    | 'exec_start'
+    | 'exec_die';
+  record: ContainerRecord;
+  attributes?: Record<string, string>;
+};
+
 /** The life of containers. Every method takes a name, an id or an unambiguous id prefix; NotFound `CONTAINER_NOT_FOUND`. */
 export interface Containers {
   create(request: CreateContainerRequest, options: { name?: string }): Promise<{ record: ContainerRecord; warnings: string[] }>;
