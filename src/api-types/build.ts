@@ -1,0 +1,45 @@
+import type { ErrorObject } from './own.ts';
+
+/** A line of progress, as POST /build, /images/create and /images/load stream it: one JSON object a line, `\r\n` between them. */
+export type ProgressMessage = {
+  stream?: string;
+  status?: string;
+  id?: string;
+  progress?: string;
+  progressDetail?: { current?: number; total?: number };
+  aux?: { ID: string };
+  error?: string;
+  errorDetail?: { code?: number; message: string };
+};
+
+/** A line of POST /build with `Accept: application/vnd.slipway.build+json` (docs/formats/api.md). */
+export type BuildLine =
+  | {
+      kind: 'vertex';
+      vertex: string;
+      name: string;
+      state: 'running' | 'cached' | 'done' | 'error' | 'cancelled';
+      durationMs?: number;
+      error?: string;
+      reason?: string;
+    }
+  | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr' /** base64 */; data: string }
+  | { kind: 'warning'; message: string; line?: number }
+  | BuildResultLine
+  | { kind: 'error'; error: ErrorObject };
+
+export type BuildResultLine = {
+  kind: 'result';
+  imageId?: string;
+  tree: string;
+  content: string;
+  tags: string[];
+  vertices: number;
+  cachedVertices: number;
+  durationMs: number;
+};
+
+/** JSON in the `X-Slipway-Context` header. */
+export type SharedContext = { path: string; dev: number; ino: number };
+
+export const buildMediaType = 'application/vnd.slipway.build+json';

@@ -1,0 +1,41 @@
+export type NetworkContainer = { Name: string; EndpointID: string; MacAddress: string; IPv4Address: string; IPv6Address: string };
+
+/** A row of GET /networks and GET /networks/{id}; `Containers` is empty in listings. */
+export type NetworkResource = {
+  Name: string;
+  Id: string;
+  Created: string;
+  Scope: 'local';
+  Driver: string;
+  EnableIPv4: boolean;
+  EnableIPv6: boolean;
+  IPAM: { Driver: string; Options: Record<string, string> | null; Config: { Subnet: string; Gateway?: string }[] };
+  Internal: boolean;
+  Attachable: boolean;
+  Ingress: boolean;
+  ConfigFrom: { Network: string };
+  ConfigOnly: boolean;
+  Containers: Record<string, NetworkContainer>;
+  Options: Record<string, string>;
+  Labels: Record<string, string>;
+};
+
+/** Body of POST /networks/create. */
+export type NetworkCreateRequest = {
+  Name: string;
+  CheckDuplicate?: boolean;
+  Driver?: string;
+  Internal?: boolean;
+  Attachable?: boolean;
+  Ingress?: boolean;
+  EnableIPv6?: boolean | null;
+  IPAM?: {
+    Driver?: string;
+    Options?: Record<string, string> | null;
+    Config?: { Subnet?: string; Gateway?: string; IPRange?: string }[] | null;
+  } | null;
+  Options?: Record<string, string> | null;
+  Labels?: Record<string, string> | null;
+};
+
+export type NetworkCreateResponse = { Id: string; Warning: string };
