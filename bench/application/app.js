@@ -1,0 +1,2 @@
+// The one line that the benches change.
+export const version = 1;
