@@ -104,8 +104,13 @@ function parseLine(line: string, lineNumber: number): Pattern | undefined {
   const fault = findFault(path);
   if (fault !== undefined) throw invalid(lineNumber, line, fault);
   const bytes = toBytes(path);
-  const names = bytes.split('/').map((name) => (name.includes('**') ? undefined : compile(name as ByteString)));
-  return { negated, matches: compile(bytes), names };
+  try {
+    const names = bytes.split('/').map((name) => (name.includes('**') ? undefined : compile(name as ByteString)));
+    return { negated, matches: compile(bytes), names };
+  } catch (error) {
+    if (error instanceof SyntaxError) throw invalid(lineNumber, line, 'a range between "[" and "]" runs backwards');
+    throw error;
+  }
 }
 
 function invalid(lineNumber: number, line: string, fault: string): EngineError {

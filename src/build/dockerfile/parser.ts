@@ -1,0 +1,71 @@
+import { parseFrom, parseInstruction } from './instructions.ts';
+import { lex } from './lexer.ts';
+import { suggestion } from './nearest.ts';
+import type { ArgInstruction, Dockerfile, FromInstruction, Instruction, InstructionName, Line } from './syntax.ts';
+import { instructionNames } from './syntax.ts';
+
+/**
+ * Parses a Dockerfile into stages of typed instructions. `name` is what errors call the file. Throws EngineError InvalidArgument with file,
+ * line, column and an excerpt; never anything else, whatever the bytes.
+ */
+export function parseDockerfile(text: string, name = 'Dockerfile'): Dockerfile {
+  const lexed = lex(text, name);
+  const globalArgs: ArgInstruction[] = [];
+  const stages: { from: FromInstruction; instructions: Instruction[] }[] = [];
+  for (const line of lexed.lines) {
+    const keyword = instructionName(line);
+    if (keyword === 'FROM') {
+      stages.push({ from: parseFrom(line), instructions: [] });
+      continue;
+    }
+    const instruction = parseInstruction(keyword, line);
+    const stage = stages.at(-1);
+    if (stage !== undefined) stage.instructions.push(instruction);
+    else if (instruction.kind === 'ARG') globalArgs.push(instruction);
+    else {
+      throw lexed.source.invalid(
+        'FROM_MISSING',
+        line.location,
+        `${keyword} stands before the first FROM`,
+        'A Dockerfile begins with FROM; only ARG may stand before it.',
+      );
+    }
+  }
+  if (stages.length === 0) {
+    const start = { line: 1, column: 1, endLine: 1 };
+    throw lexed.source.invalid('DOCKERFILE_EMPTY', start, 'the file has no FROM instruction', 'A Dockerfile begins with FROM IMAGE.');
+  }
+  return {
+    source: lexed.source,
+    escape: lexed.escape,
+    directives: lexed.directives,
+    globalArgs,
+    stages,
+    warnings: lexed.warnings,
+  };
+}
+
+/** A trigger that an image's ONBUILD recorded: one instruction. Places in errors are those of the trigger's own text. */
+export function parseTrigger(text: string, name: string): Instruction {
+  const lexed = lex(text, name);
+  const [line] = lexed.lines;
+  if (line === undefined || lexed.lines.length !== 1) {
+    throw lexed.source.invalid('ONBUILD_INVALID', { line: 1, column: 1, endLine: 1 }, 'an ONBUILD trigger is exactly one instruction');
+  }
+  const keyword = instructionName(line);
+  if (keyword === 'FROM') throw lexed.source.invalid('ONBUILD_INVALID', line.location, 'FROM cannot be an ONBUILD trigger');
+  return parseInstruction(keyword, line);
+}
+
+function instructionName(line: Line): InstructionName {
+  const upper = line.keyword.toUpperCase();
+  const name = instructionNames.find((candidate) => candidate === upper);
+  if (name !== undefined) return name;
+  const shown = line.keyword.length > 60 ? `${line.keyword.slice(0, 60)}…` : line.keyword;
+  throw line.source.invalid(
+    'INSTRUCTION_UNKNOWN',
+    line.location,
+    `unknown instruction ${shown}`,
+    suggestion(line.keyword, instructionNames),
+  );
+}
