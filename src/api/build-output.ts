@@ -1,0 +1,87 @@
+import type { BuildLine, BuildResultLine } from '../api-types/build.ts';
+import { toErrorData } from '../base/errors.ts';
+import type { BuildEvent, BuildRequest, BuildResult } from '../build/port.ts';
+import { familiar, parseReference } from '../oci/reference.ts';
+import { toErrorObject } from './errors.ts';
+import { progress } from './stream.ts';
+
+/** How a build is told to its client. Each method gives the bytes to send, or '' for nothing. */
+export interface BuildOutput {
+  readonly contentType: string;
+  event(event: BuildEvent): string;
+  result(result: BuildResult, request: BuildRequest): string;
+  error(error: unknown): string;
+}
+
+/** Slipway's JSON lines (docs/formats/api.md). */
+export class LinesOutput implements BuildOutput {
+  readonly contentType = 'application/vnd.slipway.build+json';
+
+  event(event: BuildEvent): string {
+    return this.#line(event.kind === 'output' ? { ...event, data: event.data.toString('base64') } : event);
+  }
+
+  result(result: BuildResult, request: BuildRequest): string {
+    const line: BuildResultLine = {
+      kind: 'result',
+      ...(result.image === undefined ? {} : { imageId: result.image.id }),
+      tree: result.tree.id,
+      content: result.tree.content,
+      tags: result.image === undefined ? [] : request.tags.map(shown),
+      vertices: result.vertices,
+      cachedVertices: result.cachedVertices,
+      durationMs: result.durationMs,
+    };
+    return this.#line(line);
+  }
+
+  error(error: unknown): string {
+    return this.#line({ kind: 'error', error: toErrorObject(error) });
+  }
+
+  #line(line: BuildLine): string {
+    return `${JSON.stringify(line)}\n`;
+  }
+}
+
+/** Docker's classic builder: text in `stream`, the id in `aux`. With `quiet` only the id. */
+export class ClassicOutput implements BuildOutput {
+  readonly contentType = 'application/json';
+  readonly #quiet: boolean;
+  readonly #announced = new Set<string>();
+
+  constructor(quiet: boolean) {
+    this.#quiet = quiet;
+  }
+
+  event(event: BuildEvent): string {
+    if (this.#quiet) return '';
+    switch (event.kind) {
+      case 'output':
+        return progress({ stream: event.data.toString('utf8') });
+      case 'warning':
+        return progress({ stream: `[Warning] ${event.message}\n` });
+      case 'vertex': {
+        const title = this.#announced.has(event.vertex) ? '' : progress({ stream: `${event.name}\n` });
+        this.#announced.add(event.vertex);
+        return title + (event.state === 'cached' ? progress({ stream: ' ---> Using cache\n' }) : '');
+      }
+    }
+  }
+
+  result({ image, tree }: BuildResult, request: BuildRequest): string {
+    const id = image?.id ?? `sha256:${tree.id}`;
+    if (this.#quiet) return progress({ stream: `${id}\n` });
+    const tagged = request.tags.map((tag) => progress({ stream: `Successfully tagged ${shown(tag)}\n` }));
+    return [progress({ aux: { ID: id } }), progress({ stream: `Successfully built ${id.slice(7, 19)}\n` }), ...tagged].join('');
+  }
+
+  error(error: unknown): string {
+    const { message, exitCode } = toErrorData(error);
+    return progress({ errorDetail: { ...(exitCode === undefined ? {} : { code: exitCode }), message }, error: message });
+  }
+}
+
+function shown(reference: string): string {
+  return familiar(parseReference(reference));
+}

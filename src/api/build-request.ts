@@ -1,0 +1,97 @@
+import { stat } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isAbsolute } from 'node:path';
+import { EngineError } from '../base/errors.ts';
+import type { BuildContext, BuildRequest } from '../build/port.ts';
+import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
+import { integer, isPlainObject, nullable, object, record, requireField, string } from './decode.ts';
+import { invalid, unsupported } from './errors.ts';
+import type { Query } from './query.ts';
+
+/** The parameters of POST /build; the context comes apart, from the body or from `sharedContext`. */
+export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<BuildRequest, 'context'> {
+  if (query.string('remote') !== undefined) {
+    throw unsupported('BUILD_REMOTE_UNSUPPORTED', 'a remote build context is not supported', 'Fetch it and build from the folder.');
+  }
+  if (query.string('version') === '2') {
+    throw unsupported('BUILDKIT_SESSION_UNSUPPORTED', 'BuildKit sessions are not served', 'Set DOCKER_BUILDKIT=0, or use "slipway build".');
+  }
+  const target = query.string('target');
+  const platform = query.string('platform');
+  return {
+    dockerfile: dockerfileOf(query, headers),
+    buildArgs: stringMap(query, 'buildargs'),
+    labels: stringMap(query, 'labels'),
+    tags: query.list('t').map((tag) => canonical(withDefaultTag(parseReference(tag)))),
+    noCache: query.boolean('nocache'),
+    timestamps: timestampsOf(query),
+    networkMode: networkModeOf(query),
+    output: { kind: query.string('slipwayOutput') === 'tree' ? 'tree' : 'image' },
+    ...(target === undefined ? {} : { target }),
+    ...(platform === undefined ? {} : { platform }),
+  };
+}
+
+/** The folder named by `X-Slipway-Context`, once it is known to be the one that the client sees; undefined without the header. */
+export async function sharedContext(headers: IncomingHttpHeaders): Promise<BuildContext | undefined> {
+  const header = headers['x-slipway-context'];
+  if (header === undefined) return undefined;
+  const { path, dev, ino } = parseContextHeader(String(header));
+  const seen = await stat(path).catch(() => undefined);
+  if (seen === undefined || !seen.isDirectory() || seen.dev !== dev || seen.ino !== ino) {
+    throw new ContextNotShared(path);
+  }
+  return { kind: 'directory', path };
+}
+
+/** Answered with 412: the client then sends a tar. */
+export class ContextNotShared extends EngineError {
+  readonly statusCode = 412;
+  constructor(path: string) {
+    super('InvalidArgument', 'CONTEXT_NOT_SHARED', `the daemon does not see the folder ${path} of the client`, {
+      hint: 'Send the context as a tar.',
+    });
+  }
+}
+
+function parseContextHeader(text: string): { path: string; dev: number; ino: number } {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw invalid('HEADER_INVALID', 'the header X-Slipway-Context is not JSON');
+  }
+  const given = object({ path: string, dev: integer, ino: integer })(json, 'X-Slipway-Context');
+  const path = requireField(given.path, 'X-Slipway-Context.path');
+  if (!isAbsolute(path)) throw invalid('HEADER_INVALID', `X-Slipway-Context.path is not absolute: "${path.slice(0, 200)}"`);
+  return { path, dev: requireField(given.dev, 'X-Slipway-Context.dev'), ino: requireField(given.ino, 'X-Slipway-Context.ino') };
+}
+
+function dockerfileOf(query: Query, headers: IncomingHttpHeaders): BuildRequest['dockerfile'] {
+  const path = query.string('dockerfile') ?? 'Dockerfile';
+  const header = headers['x-slipway-dockerfile'];
+  if (header === undefined) return { path };
+  return { text: Buffer.from(String(header), 'base64').toString('utf8'), name: path };
+}
+
+/** A JSON map of strings; a null value (an ARG that takes the client's environment, where it is unset) is left out. */
+function stringMap(query: Query, name: string): Record<string, string> {
+  const json = query.json(name);
+  if (json === undefined || json === null) return {};
+  if (!isPlainObject(json)) throw invalid('PARAMETER_INVALID', `the parameter "${name}" must be a JSON object`);
+  const values = record(nullable(string))(json, name);
+  return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+function timestampsOf(query: Query): BuildRequest['timestamps'] {
+  const value = query.string('timestamps') ?? 'first';
+  if (value === 'first' || value === 'source' || value === 'epoch') return value;
+  throw invalid('PARAMETER_INVALID', `the parameter "timestamps" is "${value.slice(0, 50)}"; expected first, source or epoch`);
+}
+
+function networkModeOf(query: Query): 'default' | 'none' | 'host' {
+  const value = query.string('networkmode') ?? 'default';
+  if (value === 'default' || value === 'none' || value === 'host') return value;
+  if (value === 'bridge') return 'default';
+  throw unsupported('BUILD_NETWORK_UNSUPPORTED', `RUN steps cannot use the network "${value.slice(0, 50)}"`, 'Use default, none or host.');
+}

@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+export type HijackOptions = {
+  /** What the client may ask for in its Upgrade header; it gets a 101 when it did. */
+  protocol: 'tcp' | 'slipway-run';
+  contentType?: string;
+  /** False: the client's bytes are not wanted and are read away. */
+  input: boolean;
+};
+
+/**
+ * A connection that has left HTTP: bytes both ways, each direction ended by itself. `signal` aborts when the peer is gone. `write` waits while the
+ * peer does not read.
+ */
+export class HijackedConnection {
+  readonly signal: AbortSignal;
+  readonly #socket: Socket;
+  readonly #incoming: AsyncIterable<Buffer>;
+
+  constructor(socket: Socket, incoming: AsyncIterable<Buffer>) {
+    this.#socket = socket;
+    this.#incoming = incoming;
+    const controller = new AbortController();
+    this.signal = controller.signal;
+    const abort = () => controller.abort(new DOMException('the client went away', 'AbortError'));
+    socket.on('error', abort);
+    socket.on('close', abort);
+    if (socket.destroyed) abort();
+  }
+
+  /** The client's bytes until it ends its side. Never throws: a broken connection is an end, and `signal` tells the difference. */
+  async *input(): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of this.#incoming) yield chunk;
+    } catch {
+      // Reset by the peer.
+    }
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return;
+    if (!this.#socket.write(chunk)) await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]);
+  }
+
+  /** Sends what is queued and closes both directions. */
+  close(): void {
+    this.#socket.destroySoon();
+  }
+}
+
+export function wantsUpgrade(request: FastifyRequest, protocol: string): boolean {
+  return String(request.headers.upgrade).toLowerCase() === protocol;
+}
+
+/**
+ * Takes the connection of a request over. With `Upgrade: <protocol>` the answer is 101 and raw bytes follow; without, it is 200, as Docker answers
+ * old clients, and raw bytes follow until either side closes.
+ */
+export function hijack(request: FastifyRequest, reply: FastifyReply, options: HijackOptions): HijackedConnection {
+  reply.hijack();
+  const { socket } = request.raw;
+  const contentType = options.contentType === undefined ? '' : `Content-Type: ${options.contentType}\r\n`;
+  if (wantsUpgrade(request, options.protocol)) {
+    reply.raw.detachSocket(socket);
+    socket.write(`HTTP/1.1 101 UPGRADED\r\n${contentType}Connection: Upgrade\r\nUpgrade: ${options.protocol}\r\n\r\n`);
+    return open(socket, readSocket(socket), options.input);
+  }
+  // A chunked body that has not been read is the input; else it is whatever follows the request, which the HTTP parser must not see.
+  const chunked = request.raw.headers['transfer-encoding'] !== undefined && !request.raw.complete;
+  if (!chunked) detachParser(socket);
+  reply.raw.detachSocket(socket);
+  socket.write(`HTTP/1.1 200 OK\r\n${contentType}\r\n`);
+  return open(socket, chunked ? request.raw : readSocket(socket), options.input);
+}
+
+function open(socket: Socket, incoming: AsyncIterable<Buffer>, input: boolean): HijackedConnection {
+  const connection = new HijackedConnection(socket, incoming);
+  // Without a reader the end of the connection would never be seen.
+  if (!input) void drain(connection);
+  return connection;
+}
+
+async function drain(connection: HijackedConnection): Promise<void> {
+  for await (const _ of connection.input());
+}
+
+/** Iterating a socket itself would destroy it at the end of input; the other direction must stay open (half-close). */
+async function* readSocket(socket: Socket): AsyncGenerator<Buffer> {
+  const chunks = socket.iterator({ destroyOnReturn: false });
+  for await (const chunk of chunks) yield chunk as Buffer;
+}
+
+/**
+ * Cuts Node's HTTP parser off a socket whose request is complete, as node:http itself does on an upgrade. Its listeners go; adding
+ * one of ours makes it give the handle back.
+ */
+function detachParser(socket: Socket): void {
+  for (const event of ['data', 'end', 'drain', 'close', 'timeout', 'resume', 'pause']) socket.removeAllListeners(event);
+  socket.setTimeout(0);
+  socket.on('error', () => socket.destroy());
+}

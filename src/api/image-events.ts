@@ -1,0 +1,12 @@
+import type { ImageRecord } from '../store/port.ts';
+import type { EventBus } from './event-bus.ts';
+
+/** Tells what happened to an image; `name` is the reference that it happened to, or the id. */
+export function tellImage(
+  events: EventBus,
+  action: 'tag' | 'untag' | 'delete' | 'load' | 'import' | 'save',
+  image: ImageRecord,
+  name: string,
+): void {
+  events.publish({ type: 'image', action, id: image.id, attributes: { name, ...(image.config.config?.Labels ?? {}) } });
+}

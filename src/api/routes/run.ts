@@ -1,0 +1,45 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { CreateContainerRequest } from '../../api-types/container.ts';
+import type { RunRequest } from '../../api-types/own.ts';
+import { EngineError } from '../../base/errors.ts';
+import { bodyOf, requireField } from '../decode.ts';
+import { hijack, wantsUpgrade } from '../hijack.ts';
+import { RunSession } from '../run-session.ts';
+import { ignoredFields } from '../schemas/container.ts';
+import { runRequest } from '../schemas/resources.ts';
+import type { Services } from '../services.ts';
+
+/** POST /slipway/run: create, start and follow in one request (docs/formats/api.md). */
+export function runRoutes(app: FastifyInstance, services: Services): void {
+  app.post('/slipway/run', async (request, reply) => {
+    const arrivedAtMs = performance.now();
+    requireUpgrade(request);
+    const run = bodyOf(request.body, runRequest, { required: true });
+    requireField(run.create.Image || undefined, 'create.Image');
+    const created = await services.containers.create(createRequest(run), run.name === undefined ? {} : { name: run.name });
+    const warnings = [...created.warnings, ...ignoredFields((request.body as { create?: unknown }).create)];
+    const connection = hijack(request, reply, { protocol: 'slipway-run', input: true });
+    const session = new RunSession(services, connection, { run, record: created.record, warnings, arrivedAtMs, log: request.log });
+    await session.follow();
+  });
+}
+
+function requireUpgrade(request: FastifyRequest): void {
+  if (wantsUpgrade(request, 'slipway-run')) return;
+  throw new EngineError('InvalidArgument', 'UPGRADE_REQUIRED', 'this route needs the header Upgrade: slipway-run', {
+    hint: 'Use the Docker Engine API (containers/create, attach, start, wait) from other clients.',
+  });
+}
+
+function createRequest(run: RunRequest): CreateContainerRequest {
+  const attached = run.detach !== true;
+  return {
+    ...run.create,
+    AttachStdin: run.attachStdin === true && attached,
+    AttachStdout: run.attachStdout !== false && attached,
+    AttachStderr: run.attachStderr !== false && attached,
+    ...(run.attachStdin === true ? { OpenStdin: true, StdinOnce: true } : {}),
+    ...(run.tty === true ? { Tty: true } : {}),
+    HostConfig: { ...run.create.HostConfig, ...(run.rm === true ? { AutoRemove: true } : {}) },
+  };
+}

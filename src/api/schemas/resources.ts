@@ -1,0 +1,83 @@
+import type { NetworkCreateRequest } from '../../api-types/network.ts';
+import type { BootstrapRequest, RunRequest } from '../../api-types/own.ts';
+import type { VolumeCreateRequest } from '../../api-types/volume.ts';
+import { boolean, type Check, integer, isPlainObject, list, object, record, requireField, string } from '../decode.ts';
+import { invalid } from '../errors.ts';
+import { createContainer } from './container.ts';
+
+/** Bodies of the network and volume routes and of Slipway's own. */
+
+const networkFields = object({
+  Name: string,
+  CheckDuplicate: boolean,
+  Driver: string,
+  Internal: boolean,
+  Attachable: boolean,
+  Ingress: boolean,
+  EnableIPv6: boolean,
+  IPAM: object({
+    Driver: string,
+    Options: record(string),
+    Config: list(object({ Subnet: string, Gateway: string, IPRange: string })),
+  }),
+  Options: record(string),
+  Labels: record(string),
+});
+
+export const networkCreate: Check<NetworkCreateRequest> = (value, field) => {
+  const request = networkFields(value, field);
+  return { ...request, Name: requireField(request.Name, 'Name') };
+};
+
+export const volumeCreate: Check<VolumeCreateRequest> = object({
+  Name: string,
+  Driver: string,
+  DriverOpts: record(string),
+  Labels: record(string),
+});
+
+const size: Check<[number, number]> = (value, field) => {
+  const [rows, columns] = list(integer)(value, field);
+  if (rows === undefined || columns === undefined || rows < 0 || columns < 0 || rows > 65_535 || columns > 65_535) {
+    throw invalid('FIELD_INVALID', `${field} must be [rows, columns], each 0 to 65535`);
+  }
+  return [rows, columns];
+};
+
+const runFields = object({
+  name: string,
+  detach: boolean,
+  rm: boolean,
+  attachStdin: boolean,
+  attachStdout: boolean,
+  attachStderr: boolean,
+  tty: boolean,
+  size,
+});
+
+export const runRequest: Check<RunRequest> = (value, field) => {
+  const request = runFields(value, field);
+  const create = isPlainObject(value) ? value.create : undefined;
+  return { ...request, create: createContainer(requireField(create, 'create'), '') };
+};
+
+export const consoleSize = size;
+
+const bootstrapFields = object({
+  distribution: string,
+  suite: string,
+  include: list(string),
+  reference: string,
+  mirror: string,
+  noCache: boolean,
+});
+
+export const bootstrapRequest: Check<BootstrapRequest> = (value, field) => {
+  const request = bootstrapFields(value, field);
+  return {
+    ...request,
+    distribution: request.distribution ?? 'debian',
+    suite: requireField(request.suite, 'suite'),
+    reference: requireField(request.reference, 'reference'),
+  };
+};

@@ -1,0 +1,54 @@
+import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
+import type { Builder } from '../build/port.ts';
+import type { LogReader } from '../logging/port.ts';
+import type { Networks } from '../network/port.ts';
+import type { Containers } from '../runtime/port.ts';
+import type { Snapshotter } from '../snapshot/port.ts';
+import type { ImageRecord, Store } from '../store/port.ts';
+import type { Archives } from '../transport/port.ts';
+import type { Volumes } from '../volumes/port.ts';
+import type { EventBus } from './event-bus.ts';
+
+/** What the engine says of itself; gathered once at start. */
+export type EngineInfo = {
+  version: string;
+  gitCommit: string;
+  /** Stable for a root: what `docker info` shows as ID. */
+  id: string;
+  root: string;
+  snapshotter: string;
+  runtimes: Record<string, { path: string }>;
+  defaultRuntime: string;
+  cgroupVersion: '1' | '2';
+  startedAtMs: number;
+};
+
+/** Where a container's own files lie, for inspect. Host paths. */
+export type ContainerPaths = (id: string) => { hosts: string; hostname: string; resolvConf: string; log: string };
+
+/** Everything the routes call. The composition root makes it; tests make it of fakes. */
+export type Services = {
+  store: Pick<Store, 'images' | 'trees' | 'uses'>;
+  containers: Containers;
+  snapshotter: Pick<Snapshotter, 'name' | 'capture' | 'changes'>;
+  logs: LogReader;
+  builder: Builder;
+  archives: Archives;
+  networks: Networks;
+  volumes: Volumes;
+  events: EventBus;
+  info: EngineInfo;
+  containerPaths: ContainerPaths;
+  /** Paths (relative) in a container's root that the engine mounts over: not part of its changes. */
+  stubs: readonly string[];
+  bootstrap(
+    request: BootstrapRequest,
+    options: { onProgress: (message: string) => void; signal: AbortSignal },
+  ): Promise<{ image: ImageRecord; cached: boolean }>;
+  hostReport(): Promise<unknown>;
+  diskUsage(): Promise<SlipwayDf>;
+  /** A folder for uploads, emptied at each start. */
+  tmpDir: string;
+  /** Aborts when the daemon shuts down: streams end. */
+  shutdown: AbortSignal;
+};
