@@ -1,0 +1,81 @@
+import type { DatabaseSync } from 'node:sqlite';
+import type { Digest } from '../../oci/digest.ts';
+import type { ImageRecord } from '../port.ts';
+import { inTransaction } from './connection.ts';
+
+export type ImageRow = { record: ImageRecord; references: string[]; lastUsedAtMs: number | undefined };
+
+/** Image records (JSON), and the references that point at them. References are canonical. */
+export function imageOperations(database: DatabaseSync) {
+  const insert = database.prepare('INSERT OR IGNORE INTO images (id, record) VALUES (?, ?)');
+  const select = database.prepare('SELECT record FROM images WHERE id = ?');
+  const selectByPrefix = database.prepare('SELECT record FROM images WHERE id >= ? AND id < ? LIMIT 2');
+  const selectByReference = database.prepare(
+    'SELECT images.record FROM tags JOIN images ON images.id = tags.image WHERE tags.reference = ?',
+  );
+  const selectAll = database.prepare(`
+    SELECT images.record, uses.last_at_ms AS last
+    FROM images LEFT JOIN uses ON uses.kind = 'image' AND uses.key = images.id`);
+  const selectReferences = database.prepare('SELECT reference FROM tags WHERE image = ? ORDER BY reference');
+  const upsertTag = database.prepare('INSERT INTO tags (reference, image) VALUES (?, ?) ON CONFLICT DO UPDATE SET image = excluded.image');
+  const removeTag = database.prepare('DELETE FROM tags WHERE reference = ?');
+  const removeTags = database.prepare('DELETE FROM tags WHERE image = ?');
+  const remove = database.prepare('DELETE FROM images WHERE id = ?');
+
+  const parse = (row: Record<string, unknown> | undefined): ImageRecord | undefined =>
+    row === undefined ? undefined : (JSON.parse(String(row.record)) as ImageRecord);
+  const references = (id: string): string[] => selectReferences.all(id).map((row) => String(row.reference));
+
+  return {
+    /** Keeps the record that is there when the image exists: an image's identity does not cover its history and origin. */
+    addImage(record: ImageRecord): ImageRecord {
+      return inTransaction(database, () => {
+        insert.run(record.id, JSON.stringify(record));
+        return parse(select.get(record.id)) ?? record;
+      });
+    },
+    imageById(id: Digest): ImageRecord | undefined {
+      return parse(select.get(id));
+    },
+    /** At most two: enough to tell that a prefix is ambiguous. */
+    imagesByPrefix(hexPrefix: string): ImageRecord[] {
+      const prefix = `sha256:${hexPrefix}`;
+      return selectByPrefix.all(prefix, `${prefix}g`).flatMap((row) => parse(row) ?? []);
+    },
+    imageByReference(reference: string): ImageRecord | undefined {
+      return parse(selectByReference.get(reference));
+    },
+    imageReferences(id: Digest): string[] {
+      return references(id);
+    },
+    listImages(): ImageRow[] {
+      return selectAll.all().flatMap((row) => {
+        const record = parse(row);
+        if (record === undefined) return [];
+        return [{ record, references: references(record.id), lastUsedAtMs: row.last === null ? undefined : Number(row.last) }];
+      });
+    },
+    /** False when there is no such image. */
+    tagImage(reference: string, id: Digest): boolean {
+      return inTransaction(database, () => {
+        if (select.get(id) === undefined) return false;
+        upsertTag.run(reference, id);
+        return true;
+      });
+    },
+    untagImage(reference: string): boolean {
+      return Number(removeTag.run(reference).changes) > 0;
+    },
+    /** Gives the references that stand in the way, or undefined when there is no such image; an empty list when it is gone. */
+    removeImage(id: Digest, force: boolean): string[] | undefined {
+      return inTransaction(database, () => {
+        if (select.get(id) === undefined) return undefined;
+        const inTheWay = references(id);
+        if (inTheWay.length > 0 && !force) return inTheWay;
+        removeTags.run(id);
+        remove.run(id);
+        return [];
+      });
+    },
+  };
+}

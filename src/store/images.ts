@@ -1,0 +1,137 @@
+import { EngineError } from '../base/errors.ts';
+import { type Digest, digestOf, isDigest, isHex, sha256 } from '../oci/digest.ts';
+import type { HistoryEntry, ImageConfig } from '../oci/image.ts';
+import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
+import type { DatabaseClient } from './database/client.ts';
+import type { TreeId, TreeRef } from './model.ts';
+import type { ImageListing, ImageOrigin, ImageRecord, Images, Trees, Uses } from './port.ts';
+
+/** Image records and tags, in the metadata database. */
+export class StoredImages implements Images {
+  readonly #database: DatabaseClient;
+  readonly #trees: Trees;
+  readonly #uses: Uses & { flush(): Promise<void> };
+
+  constructor(database: DatabaseClient, trees: Trees, uses: Uses & { flush(): Promise<void> }) {
+    this.#database = database;
+    this.#trees = trees;
+    this.#uses = uses;
+  }
+
+  async create(image: {
+    config: ImageConfig;
+    tree: TreeRef;
+    history?: readonly HistoryEntry[];
+    origin?: ImageOrigin | undefined;
+  }): Promise<ImageRecord> {
+    const { rootfs: _rootfs, history: _history, ...config } = image.config;
+    const { bytes } = await this.#trees.stat(image.tree.id);
+    return this.#database.call('addImage', {
+      id: imageId(config, image.tree.id),
+      config,
+      tree: image.tree.id,
+      treeContent: image.tree.content,
+      history: image.history ?? [],
+      sizeBytes: bytes,
+      createdAtMs: createdAtMs(config),
+      origin: image.origin,
+    });
+  }
+
+  async resolve(name: string): Promise<ImageRecord> {
+    const byId = isDigest(name) ? name : isHex(name) ? digestOf(name) : undefined;
+    if (byId !== undefined) {
+      const record = await this.#database.call('imageById', byId);
+      if (record === undefined) throw imageNotFound(name);
+      return record;
+    }
+    const prefix = /^(?:sha256:)?([0-9a-f]{1,63})$/.exec(name)?.[1];
+    const byReference = name.startsWith('sha256:') ? undefined : await this.#byReference(name, prefix !== undefined);
+    if (byReference !== undefined) return byReference;
+    const found = prefix === undefined ? [] : await this.#database.call('imagesByPrefix', prefix);
+    if (found[0] === undefined) throw imageNotFound(name);
+    if (found.length > 1) {
+      throw new EngineError('InvalidArgument', 'IMAGE_AMBIGUOUS', `several images have an id that starts with ${name}`, {
+        hint: 'Give more of its digits; "slipway images --no-trunc" shows them all.',
+      });
+    }
+    return found[0];
+  }
+
+  async references(id: Digest): Promise<string[]> {
+    return this.#database.call('imageReferences', id);
+  }
+
+  async tag(reference: string, id: Digest): Promise<void> {
+    if (!(await this.#database.call('tagImage', storedForm(reference), id))) throw imageNotFound(id);
+  }
+
+  async untag(reference: string): Promise<boolean> {
+    return this.#database.call('untagImage', storedForm(reference));
+  }
+
+  async list(): Promise<ImageListing[]> {
+    await this.#uses.flush();
+    const rows = await this.#database.call('listImages');
+    return rows.map((row) => ({ ...row, lastUsedAtMs: row.lastUsedAtMs ?? row.record.createdAtMs }));
+  }
+
+  async remove(id: Digest, options: { force?: boolean } = {}): Promise<void> {
+    const inTheWay = await this.#database.call('removeImage', id, options.force ?? false);
+    if (inTheWay === undefined) throw imageNotFound(id);
+    if (inTheWay.length > 0) {
+      throw new EngineError('Conflict', 'IMAGE_TAGGED', `image ${id.slice(7, 19)} is tagged ${inTheWay.join(', ')}`, {
+        hint: 'Untag it first, or force the removal.',
+      });
+    }
+  }
+
+  /** `mayBeId`: text that is also a prefix of an id need not be a reference. */
+  async #byReference(name: string, mayBeId: boolean): Promise<ImageRecord | undefined> {
+    try {
+      return await this.#database.call('imageByReference', storedForm(name));
+    } catch (error) {
+      if (mayBeId && error instanceof EngineError && error.code === 'REFERENCE_INVALID') return undefined;
+      throw error;
+    }
+  }
+}
+
+/**
+ * The digest of the record that makes an image what it is (docs/formats/store.md, "Image ids"): its config without rootfs and history,
+ * keys in order and undefined ones left out, and its root tree. Two builds of the same thing have the same id, with no layer made.
+ */
+export function imageId(config: ImageConfig, tree: TreeId): Digest {
+  const { rootfs: _rootfs, history: _history, ...identity } = config;
+  return digestOf(sha256(`slipway image 1\n${tree}\n${canonicalJson(identity)}\n`));
+}
+
+/** JSON with sorted keys and no white space; undefined members are left out. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item === undefined ? null : item)).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const members = Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`);
+  return `{${members.join(',')}}`;
+}
+
+/** Tags are kept in full, with `:latest` when neither tag nor digest is given; a digest wins over a tag beside it. */
+function storedForm(reference: string): string {
+  const parsed = withDefaultTag(parseReference(reference));
+  if (parsed.digest === undefined || parsed.tag === undefined) return canonical(parsed);
+  const { tag: _tag, ...byDigest } = parsed;
+  return canonical(byDigest);
+}
+
+function createdAtMs(config: ImageConfig): number {
+  const parsed = config.created === undefined ? Number.NaN : Date.parse(config.created);
+  return Number.isNaN(parsed) ? Date.now() : parsed;
+}
+
+function imageNotFound(name: string): EngineError {
+  return new EngineError('NotFound', 'IMAGE_NOT_FOUND', `there is no image ${name}`, {
+    hint: '"slipway images" lists what is here; "slipway load", "slipway import" or "slipway build" makes more.',
+  });
+}

@@ -1,0 +1,20 @@
+import { ingestDirectory } from './ingest/ingest.ts';
+import type { JobContext } from './jobs/context.ts';
+import type { IngestParams, Job } from './port.ts';
+import { adoptTree } from './trees/adopt.ts';
+import { checkoutTree } from './trees/checkout.ts';
+import { diffTrees } from './trees/diff.ts';
+import { editTree, mergeTrees } from './trees/edit.ts';
+import { selectionDigest } from './trees/selection.ts';
+
+/** The store's own jobs. Their parameters are those of Trees in port.ts. */
+export const storeJobs: Record<string, Job> = {
+  // serveJobs always hands out a JobContext; ingest uses what the port leaves out.
+  'store.ingest': (context, params: IngestParams) => ingestDirectory(context as JobContext, params),
+  'store.edit': editTree,
+  'store.merge': mergeTrees,
+  'store.diff': diffTrees,
+  'store.adopt': adoptTree,
+  'store.selection': selectionDigest,
+  'store.checkout': checkoutTree,
+};

@@ -1,0 +1,11 @@
+import type { ErrorData } from '../../base/errors.ts';
+import type { Commit } from '../database/commit.ts';
+import type { TreeId } from '../model.ts';
+import type { StorePaths } from '../port.ts';
+
+export type JobThreadData = { paths: StorePaths };
+export type JobRequest = { name: string; params: unknown; tmpDir: string; cancel: SharedArrayBuffer };
+export type JobMessage =
+  | { kind: 'progress'; progress: unknown }
+  | { kind: 'done'; result: unknown; commit: Commit | undefined; roots: TreeId[] }
+  | { kind: 'failed'; error: ErrorData };

@@ -1,0 +1,67 @@
+import { randomBytes } from 'node:crypto';
+import type { DatabaseClient } from './database/client.ts';
+import type { Lease, Leases } from './port.ts';
+
+const defaultTtlMs = 60 * 60 * 1000;
+
+/** Leases in the metadata database. While the engine lives it extends those that are held; after a crash they run out by themselves. */
+export class StoredLeases implements Leases {
+  readonly #database: DatabaseClient;
+  readonly #held = new Set<HeldLease>();
+
+  constructor(database: DatabaseClient) {
+    this.#database = database;
+  }
+
+  async acquire({ ttlMs = defaultTtlMs, purpose }: { purpose: string; ttlMs?: number }): Promise<Lease> {
+    const id = randomBytes(16).toString('hex');
+    await this.#database.call('addLease', id, purpose, Date.now() + ttlMs);
+    const lease = new HeldLease(this.#database, id, ttlMs, () => this.#held.delete(lease));
+    this.#held.add(lease);
+    return lease;
+  }
+
+  /** Stops extending; what is still held runs out by itself. */
+  close(): void {
+    for (const lease of this.#held) lease.stop();
+    this.#held.clear();
+  }
+}
+
+class HeldLease implements Lease {
+  readonly id: string;
+  readonly #database: DatabaseClient;
+  readonly #timer: NodeJS.Timeout;
+  readonly #onRelease: () => void;
+  #released = false;
+
+  constructor(database: DatabaseClient, id: string, ttlMs: number, onRelease: () => void) {
+    this.id = id;
+    this.#database = database;
+    this.#onRelease = onRelease;
+    // A failed extension is made up for by the next one; two fit into the lease's time.
+    const extend = () => void database.call('extendLease', id, Date.now() + ttlMs).catch(() => {});
+    this.#timer = setInterval(extend, ttlMs / 3);
+    this.#timer.unref();
+  }
+
+  async add(kind: 'tree' | 'image' | 'blob', key: string): Promise<void> {
+    await this.#database.call('addLeaseItem', this.id, kind, key);
+  }
+
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    this.stop();
+    this.#onRelease();
+    await this.#database.call('removeLease', this.id);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+}

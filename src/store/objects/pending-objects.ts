@@ -1,0 +1,309 @@
+import { hash } from 'node:crypto';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { EngineError } from '../../base/errors.ts';
+import { seekHoles, syncfs } from '../../kernel/files.ts';
+import { type Hex, newHash } from '../../oci/digest.ts';
+import { objectPath } from '../paths.ts';
+import type { StorePaths } from '../port.ts';
+
+/** Up to this many files are synced one by one: beside other writers a whole-file-system sync waits for their data too. */
+const singleSyncs = 200;
+/** An object younger than this may be another job's whose directory entry is not durable yet. */
+const youngMs = 60_000;
+/** Shorter streams stay in memory until their digest is known: most exist already and are never written. */
+const spillBytes = 256 * 1024;
+const zeros = Buffer.alloc(64 * 1024);
+
+export type StoredObject = { object: Hex; size: number };
+
+/**
+ * The objects that one job adds. They stay in the job's own folder until `publish`, which makes their bytes durable before it gives
+ * them their names: whatever has a name in `objects/` is whole, after a power cut too, so that an object that is there need never be
+ * written again. A job that fails leaves nothing behind.
+ */
+export class PendingObjects {
+  readonly #paths: StorePaths;
+  readonly #folder: string;
+  readonly #pending = new Map<Hex, number>();
+  readonly #youngFolders = new Set<string>();
+  readonly #readBuffer = Buffer.allocUnsafeSlow(1 << 20);
+  #nextFile = 0;
+  #folderMade = false;
+
+  constructor(paths: StorePaths, folder: string) {
+    this.#paths = paths;
+    this.#folder = folder;
+  }
+
+  /** The job's folder, made when it is first asked for. */
+  get folder(): string {
+    if (!this.#folderMade) {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      this.#folderMade = true;
+    }
+    return this.#folder;
+  }
+
+  /** Where the object's bytes are now: its place in the store, or this job's folder until `publish`. */
+  path(object: Hex): string {
+    const file = this.#pending.get(object);
+    return file === undefined ? objectPath(this.#paths, object) : this.#file(file);
+  }
+
+  /** Whether the object is in the store or pending here. */
+  has(object: Hex): boolean {
+    if (this.#pending.has(object)) return true;
+    const stat = statSync(objectPath(this.#paths, object), { throwIfNoEntry: false });
+    if (stat === undefined) return false;
+    // An unclean clock can put it in the future: then it counts as young, which costs one sync.
+    if (stat.ctimeMs > Date.now() - youngMs) this.#youngFolders.add(object.slice(0, 2));
+    return true;
+  }
+
+  putBytes(bytes: Uint8Array): StoredObject {
+    const object = hash('sha256', bytes, 'hex') as Hex;
+    if (!this.has(object)) {
+      const { file, fd } = this.#create();
+      try {
+        writeAll(fd, bytes, 0, bytes.length, null);
+      } catch (error) {
+        throw this.#discard(file, error);
+      } finally {
+        closeSync(fd);
+      }
+      this.#pending.set(object, file);
+    }
+    return { object, size: bytes.length };
+  }
+
+  /**
+   * The content of an open regular file, from byte 0 to where reading ends. Holes are kept. `checkpoint` is called between reads, so
+   * that a file of many GB can be interrupted.
+   */
+  putFile(fd: number, checkpoint: () => void = () => {}): StoredObject {
+    const stat = fstatSync(fd);
+    const sparse = stat.blocks * 512 < stat.size;
+    if (sparse) return this.#putSparse(fd, stat.size, checkpoint);
+    const buffer = this.#readBuffer;
+    const first = readFully(fd, buffer, 0);
+    if (first < buffer.length) return this.putBytes(buffer.subarray(0, first));
+    const stream = this.stream();
+    try {
+      stream.write(buffer);
+      for (let position = first; ; ) {
+        checkpoint();
+        const count = readSync(fd, buffer, 0, buffer.length, position);
+        if (count === 0) break;
+        stream.write(count === buffer.length ? buffer : buffer.subarray(0, count));
+        position += count;
+      }
+      return stream.finish();
+    } catch (error) {
+      stream.abort();
+      throw error;
+    }
+  }
+
+  #putSparse(fd: number, size: number, checkpoint: () => void): StoredObject {
+    const stream = this.stream();
+    try {
+      let position = 0;
+      for (const [start, end] of seekHoles(fd, size)) {
+        stream.skip(start - position);
+        position = start;
+        while (position < end) {
+          checkpoint();
+          const count = readSync(fd, this.#readBuffer, 0, Math.min(this.#readBuffer.length, end - position), position);
+          if (count === 0) return stream.finish(); // cut short meanwhile: the caller compares sizes
+          stream.write(this.#readBuffer.subarray(0, count));
+          position += count;
+        }
+      }
+      stream.skip(size - position);
+      return stream.finish();
+    } catch (error) {
+      stream.abort();
+      throw error;
+    }
+  }
+
+  /** Chunks of any size; runs of zeros become holes. Ends with `finish` or `abort`. */
+  stream(): ObjectStream {
+    return new ObjectStream({
+      create: () => this.#create(),
+      finish: (object, file) => {
+        if (this.has(object)) rmSync(this.#file(file));
+        else this.#pending.set(object, file);
+      },
+      abort: (file) => rmSync(this.#file(file), { force: true }),
+      putBytes: (bytes) => this.putBytes(bytes),
+    });
+  }
+
+  /** Makes all pending objects durable under their names. */
+  publish(): void {
+    const folders = new Set(this.#youngFolders);
+    for (const object of this.#pending.keys()) folders.add(object.slice(0, 2));
+    if (folders.size === 0) return;
+    const many = this.#pending.size > singleSyncs;
+    if (many) this.#syncAll();
+    else for (const file of this.#pending.values()) syncPath(this.#file(file));
+    for (const [object, file] of this.#pending) renameSync(this.#file(file), objectPath(this.#paths, object));
+    this.#pending.clear();
+    this.#youngFolders.clear();
+    // The names too: after a power cut a rename may vanish though the data survived.
+    if (many) this.#syncAll();
+    else for (const folder of folders) syncPath(`${this.#paths.objects}/${folder}`);
+  }
+
+  #syncAll(): void {
+    const fd = openSync(this.#paths.objects, 'r');
+    try {
+      syncfs(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #file(file: number): string {
+    return `${this.#folder}/${file}`;
+  }
+
+  #create(): { file: number; fd: number } {
+    const file = this.#nextFile++;
+    void this.folder;
+    return { file, fd: openSync(this.#file(file), 'wx', 0o444) };
+  }
+
+  #discard(file: number, error: unknown): unknown {
+    rmSync(this.#file(file), { force: true });
+    return error;
+  }
+}
+
+type StreamOwner = {
+  create(): { file: number; fd: number };
+  finish(object: Hex, file: number): void;
+  abort(file: number): void;
+  putBytes(bytes: Uint8Array): StoredObject;
+};
+
+/** An object whose digest is known only at its end. */
+export class ObjectStream {
+  readonly #owner: StreamOwner;
+  readonly #hash = newHash();
+  #size = 0;
+  #held: Buffer[] = [];
+  #open: { file: number; fd: number } | undefined;
+  #ended = false;
+
+  constructor(owner: StreamOwner) {
+    this.#owner = owner;
+  }
+
+  /** The bytes are copied or written before this returns. */
+  write(chunk: Uint8Array): void {
+    if (this.#ended) throw new EngineError('Internal', 'OBJECT_STREAM_ENDED', 'an object was written to after its end');
+    this.#hash.update(chunk);
+    if (this.#open === undefined && this.#size + chunk.length <= spillBytes) this.#held.push(Buffer.from(chunk));
+    else this.#writeOut(chunk);
+    this.#size += chunk.length;
+  }
+
+  /** Adds `count` zeros as a hole. */
+  skip(count: number): void {
+    for (let rest = count; rest > 0; rest -= zeros.length) this.#hash.update(rest < zeros.length ? zeros.subarray(0, rest) : zeros);
+    if (count > 0) this.#spill();
+    this.#size += count;
+  }
+
+  finish(): StoredObject {
+    this.#ended = true;
+    const size = this.#size;
+    if (this.#open === undefined)
+      return this.#owner.putBytes(this.#held.length === 1 ? (this.#held[0] ?? zeros) : Buffer.concat(this.#held));
+    const { file, fd } = this.#open;
+    try {
+      ftruncateSync(fd, size); // a hole at the end has no bytes of its own
+    } finally {
+      closeSync(fd);
+    }
+    const object = this.#hash.digest('hex') as Hex;
+    this.#owner.finish(object, file);
+    return { object, size };
+  }
+
+  abort(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#held = [];
+    if (this.#open === undefined) return;
+    closeSync(this.#open.fd);
+    this.#owner.abort(this.#open.file);
+  }
+
+  #spill(): number {
+    if (this.#open === undefined) {
+      this.#open = this.#owner.create();
+      let position = 0;
+      for (const chunk of this.#held) {
+        writeAll(this.#open.fd, chunk, 0, chunk.length, position);
+        position += chunk.length;
+      }
+      this.#held = [];
+    }
+    return this.#open.fd;
+  }
+
+  #writeOut(chunk: Uint8Array): void {
+    const fd = this.#spill();
+    for (let start = 0; start < chunk.length; start += zeros.length) {
+      const end = Math.min(start + zeros.length, chunk.length);
+      if (!isZero(chunk, start, end)) writeAll(fd, chunk, start, end, this.#size + start);
+    }
+  }
+}
+
+function isZero(chunk: Uint8Array, start: number, end: number): boolean {
+  // Nearly all data fails the first look.
+  if (chunk[start] !== 0 || chunk[end - 1] !== 0 || end - start < 4096) return false;
+  return zeros.compare(chunk, start, end, 0, end - start) === 0;
+}
+
+function writeAll(fd: number, bytes: Uint8Array, start: number, end: number, position: number | null): void {
+  for (let done = start; done < end; ) {
+    done += writeSync(fd, bytes, done, end - done, position === null ? null : position + done - start);
+  }
+}
+
+/** Fills the buffer as far as the file goes. */
+export function readFully(fd: number, buffer: Buffer, position: number): number {
+  let length = 0;
+  while (length < buffer.length) {
+    const count = readSync(fd, buffer, length, buffer.length - length, position + length);
+    if (count === 0) break;
+    length += count;
+  }
+  return length;
+}
+
+function syncPath(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
