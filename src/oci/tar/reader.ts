@@ -14,8 +14,8 @@ export interface TarSink {
   finish(): void;
 }
 
-/** A member as it was met. `offset`: of its first header, in bytes of the uncompressed tar. */
-export type MetTarMember = TarMember & { readonly offset: number; readonly sparse: boolean };
+/** A member as it was met. In bytes of the uncompressed tar, `offset` is where its first header begins and `dataOffset` where its last one ends. */
+export type MetTarMember = TarMember & { readonly offset: number; readonly dataOffset: number; readonly sparse: boolean };
 
 export type TarReaderOptions = {
   /** Names the archive in errors. */
@@ -75,6 +75,26 @@ export class TarReader {
   /** The end marker was read; what follows is ignored. */
   get ended(): boolean {
     return this.#state.at === 'ended';
+  }
+
+  /** Bytes from here that nobody wants: a caller that can seek may pass over at most so many with `skip` instead of pushing them. */
+  get skippable(): number {
+    const state = this.#state;
+    if (state.at === 'skip') return state.left;
+    return state.at === 'data' && state.data.sink === undefined ? state.data.left : 0;
+  }
+
+  skip(count: number): void {
+    const state = this.#state;
+    if (count <= 0 || count > this.skippable) throw new RangeError(`cannot skip ${count} of ${this.skippable} bytes`);
+    this.#offset += count;
+    if (state.at === 'skip') {
+      state.left -= count;
+      if (state.left === 0) this.#state = { at: 'header' };
+    } else if (state.at === 'data') {
+      state.data.left -= count;
+      if (state.data.left === 0) this.#endData(state.data, state.padding);
+    }
   }
 
   push(bytes: Uint8Array): void {
@@ -223,7 +243,13 @@ export class TarReader {
     if (size < 0 || size > this.#options.maxFileBytes)
       throw this.#error(`its size is ${size}, at most ${this.#options.maxFileBytes} is allowed`);
     if (isFile && stored > size && sparse?.map !== 'in-data') throw this.#error(`it stores ${stored} bytes of a file of ${size}`);
-    const met: MetTarMember = { ...member, size, offset: this.#memberOffset ?? 0, sparse: oldSparse || (isFile && sparse !== undefined) };
+    const met: MetTarMember = {
+      ...member,
+      size,
+      offset: this.#memberOffset ?? 0,
+      dataOffset: this.#offset,
+      sparse: oldSparse || (isFile && sparse !== undefined),
+    };
     this.#startMember();
     if (oldSparse) this.#startGnuSparse(met, stored, block, start);
     else if (isFile && sparse !== undefined) this.#startPaxSparse(met, stored, sparse.map);

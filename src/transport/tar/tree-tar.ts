@@ -1,0 +1,143 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { type ByteString, toText } from '../../base/bytes.ts';
+import { EngineError, isErrno } from '../../base/errors.ts';
+import type { TarMember } from '../../oci/tar/member.ts';
+import { encodeTarHeader, endOfArchive, tarPadding } from '../../oci/tar/writer.ts';
+import { type Entry, EntryType, type FileEntry, type Meta, type TreeId } from '../../store/model.ts';
+import type { TreeContext } from '../../store/port.ts';
+
+const batchBytes = 256 * 1024;
+const none = '' as ByteString;
+
+/**
+ * A whole tree as a tar, in chunks that the caller may keep. Names in path order, a directory before what is in it, the root as `./`; the
+ * first name of a hardlink group carries the content. The same tree gives the same bytes anywhere (docs/formats/archives.md).
+ * `layer`: refuses names that a layer cannot say (Unsupported `LAYER_NAME`), because `.wh.` means a deletion there.
+ */
+export function* tarOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | 'plain'): Generator<Buffer> {
+  yield* batched(partsOfTree(context, tree, kind));
+}
+
+function* partsOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | 'plain'): Generator<Buffer> {
+  const root = context.root(tree);
+  const links = hardlinkTable(root.hardlinks);
+  yield encodeTarHeader(memberOf('./' as ByteString, root, 'directory'));
+  const stack: { path: string; entries: readonly Entry[]; next: number }[] = [{ path: '', entries: context.node(root.full), next: 0 }];
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    const entry = top.entries[top.next++];
+    if (entry === undefined) {
+      stack.pop();
+      continue;
+    }
+    const path = (top.path + entry.name) as ByteString;
+    if (kind === 'layer' && entry.name.startsWith('.wh.')) throw unsayable(path);
+    if (entry.type === EntryType.directory) {
+      yield encodeTarHeader(memberOf(`${path}/` as ByteString, entry, 'directory'));
+      stack.push({ path: `${path}/`, entries: context.node(entry.full), next: 0 });
+      continue;
+    }
+    const group = links.get(path);
+    if (group?.first !== undefined) {
+      yield encodeTarHeader({ ...memberOf(path, entry, 'link'), linkTarget: group.first, xattrs: [] });
+      continue;
+    }
+    if (group !== undefined) group.first = path;
+    yield encodeTarHeader(memberOfEntry(path, entry));
+    if (entry.type === EntryType.file) yield* contentOf(context, path, entry);
+  }
+  yield endOfArchive;
+}
+
+/** Each hardlinked path to its group; `first` is the name that was written already. */
+function hardlinkTable(groups: readonly (readonly ByteString[])[]): Map<ByteString, { first: ByteString | undefined }> {
+  const table = new Map<ByteString, { first: ByteString | undefined }>();
+  for (const paths of groups) {
+    const group = { first: undefined };
+    for (const path of paths) table.set(path, group);
+  }
+  return table;
+}
+
+function memberOf(name: ByteString, meta: Meta, type: TarMember['type']): TarMember {
+  const { mode, uid, gid, mtimeSec, mtimeNsec, xattrs = [] } = meta;
+  return { type, name, linkTarget: none, size: 0, mode, uid, gid, mtimeSec, mtimeNsec, major: 0, minor: 0, xattrs };
+}
+
+function memberOfEntry(path: ByteString, entry: Exclude<Entry, { type: typeof EntryType.directory }>): TarMember {
+  switch (entry.type) {
+    case EntryType.file:
+      return { ...memberOf(path, entry, 'file'), size: entry.size };
+    case EntryType.symlink:
+      return { ...memberOf(path, entry, 'symlink'), linkTarget: entry.target };
+    case EntryType.charDevice:
+      return { ...memberOf(path, entry, 'charDevice'), major: entry.major, minor: entry.minor };
+    case EntryType.blockDevice:
+      return { ...memberOf(path, entry, 'blockDevice'), major: entry.major, minor: entry.minor };
+    case EntryType.fifo:
+      return memberOf(path, entry, 'fifo');
+  }
+}
+
+function* contentOf(context: TreeContext, path: ByteString, entry: FileEntry): Generator<Buffer> {
+  if (entry.size === 0) return;
+  const fd = openObject(context, path, entry);
+  try {
+    for (let position = 0; position < entry.size; ) {
+      const chunk = Buffer.allocUnsafe(Math.min(entry.size - position, batchBytes * 4));
+      const count = readSync(fd, chunk, 0, chunk.length, position);
+      if (count === 0) throw objectLost(path, entry, `has ${position} bytes instead of ${entry.size}`);
+      yield count === chunk.length ? chunk : chunk.subarray(0, count);
+      position += count;
+    }
+  } finally {
+    closeSync(fd);
+  }
+  yield tarPadding(entry.size);
+}
+
+function openObject(context: TreeContext, path: ByteString, entry: FileEntry): number {
+  try {
+    return openSync(context.objectPath(entry.object), 'r');
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) throw objectLost(path, entry, 'is missing', error);
+    throw error;
+  }
+}
+
+function objectLost(path: ByteString, entry: FileEntry, how: string, cause?: unknown): EngineError {
+  return new EngineError('DataLoss', 'OBJECT_DAMAGED', `the content of "${toText(path)}" (object ${entry.object}) ${how}`, {
+    hint: 'Build, load or pull the image again.',
+    cause,
+  });
+}
+
+function unsayable(path: ByteString): EngineError {
+  return new EngineError(
+    'Unsupported',
+    'LAYER_NAME',
+    `"${toText(path)}" cannot be put into a layer: names that begin with ".wh." mean a deletion there`,
+    {
+      hint: 'Rename the file, or export the tree as a plain tar.',
+    },
+  );
+}
+
+/** Glues small parts together; passes large ones on as they are. Each chunk is new, so that it may be kept. */
+function* batched(parts: Iterable<Buffer>): Generator<Buffer> {
+  let batch = Buffer.allocUnsafeSlow(batchBytes);
+  let filled = 0;
+  for (const part of parts) {
+    if (filled + part.length > batchBytes) {
+      if (filled > 0) yield batch.subarray(0, filled);
+      batch = Buffer.allocUnsafeSlow(batchBytes);
+      filled = 0;
+    }
+    if (part.length > batchBytes) {
+      yield part;
+      continue;
+    }
+    part.copy(batch, filled);
+    filled += part.length;
+  }
+  if (filled > 0) yield batch.subarray(0, filled);
+}
