@@ -4,7 +4,7 @@ import type { LogReader } from '../logging/port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
-import type { ImageRecord, Store } from '../store/port.ts';
+import type { ImageRecord, Jobs, Store } from '../store/port.ts';
 import type { Archives } from '../transport/port.ts';
 import type { Volumes } from '../volumes/port.ts';
 import type { EventBus } from './event-bus.ts';
@@ -31,6 +31,7 @@ export type Services = {
   store: Pick<Store, 'images' | 'trees' | 'uses'>;
   containers: Containers;
   snapshotter: Pick<Snapshotter, 'name' | 'capture' | 'changes'>;
+  jobs: Jobs;
   logs: LogReader;
   builder: Builder;
   archives: Archives;

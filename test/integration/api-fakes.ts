@@ -152,6 +152,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
     store: { images: partial('images', {}), trees: partial('trees', {}), uses: partial('uses', {}) },
     containers: partial('containers', {}),
     snapshotter: { ...partial('snapshotter', {}), name: 'fake' },
+    jobs: partial('jobs', {}),
     logs: partial('logs', {}),
     builder: partial('builder', {}),
     archives: partial('archives', {}),

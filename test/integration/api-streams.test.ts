@@ -39,7 +39,7 @@ class Client {
 
   constructor(path: string) {
     this.socket = connect({ path, allowHalfOpen: true });
-    this.socket.on('data', (chunk) => {
+    this.socket.on('data', (chunk: Buffer) => {
       this.received = Buffer.concat([this.received, chunk]);
     });
     this.ended = once(this.socket, 'end');

@@ -1,42 +1,32 @@
-import { basename } from 'node:path';
 import type { ContainerPathStat } from '../../api-types/container-inspect.ts';
 import { toText } from '../../base/bytes.ts';
-import { type Entry, EntryType, type Meta } from '../../store/model.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../../kernel/stat.ts';
+import type { PathStat } from '../archive/pack.ts';
 
 /** Go's os.FileMode bits (io/fs), in which Docker tells a file's kind. */
-const goMode = {
-  directory: 2 ** 31,
-  symlink: 2 ** 27,
-  device: 2 ** 26,
-  fifo: 2 ** 25,
-  setuid: 2 ** 23,
-  setgid: 2 ** 22,
-  charDevice: 2 ** 21,
-  sticky: 2 ** 20,
+const goKind: Record<number, number> = {
+  [S_IFDIR]: 2 ** 31,
+  [S_IFLNK]: 2 ** 27,
+  [S_IFBLK]: 2 ** 26,
+  [S_IFCHR]: 2 ** 26 + 2 ** 21,
+  [S_IFIFO]: 2 ** 25,
+  [S_IFSOCK]: 2 ** 24,
 };
+const goSpecial: [bit: number, go: number][] = [
+  [0o4000, 2 ** 23],
+  [0o2000, 2 ** 22],
+  [0o1000, 2 ** 20],
+];
 
-const kindBits: Record<EntryType, number> = {
-  [EntryType.file]: 0,
-  [EntryType.directory]: goMode.directory,
-  [EntryType.symlink]: goMode.symlink,
-  [EntryType.blockDevice]: goMode.device,
-  [EntryType.charDevice]: goMode.device + goMode.charDevice,
-  [EntryType.fifo]: goMode.fifo,
-};
-
-/** The value of `X-Docker-Container-Path-Stat`. `entry` undefined is the root directory. */
-export function encodePathStat(path: string, entry: Entry | undefined, meta: Meta): string {
+/** The value of `X-Docker-Container-Path-Stat`. */
+export function encodePathStat({ name, mode, sizeBytes, mtimeMs, linkTarget }: PathStat): string {
+  const special = goSpecial.reduce((sum, [bit, go]) => sum + (mode & bit ? go : 0), 0);
   const stat: ContainerPathStat = {
-    name: basename(path) || '/',
-    size: entry?.type === EntryType.file ? entry.size : 4096,
-    mode: toGoMode(entry?.type ?? EntryType.directory, meta.mode),
-    mtime: new Date(meta.mtimeSec * 1000 + Math.floor(meta.mtimeNsec / 1e6)).toISOString(),
-    linkTarget: entry?.type === EntryType.symlink ? toText(entry.target) : '',
+    name,
+    size: sizeBytes,
+    mode: (goKind[mode & S_IFMT] ?? 0) + special + (mode & 0o777),
+    mtime: new Date(mtimeMs).toISOString(),
+    linkTarget: toText(linkTarget),
   };
   return Buffer.from(JSON.stringify(stat)).toString('base64');
-}
-
-function toGoMode(type: EntryType, mode: number): number {
-  const special = (mode & 0o4000 ? goMode.setuid : 0) + (mode & 0o2000 ? goMode.setgid : 0) + (mode & 0o1000 ? goMode.sticky : 0);
-  return kindBits[type] + special + (mode & 0o777);
 }

@@ -1,0 +1,10 @@
+import type { Job } from '../store/port.ts';
+import { extractIntoRoot } from './archive/extract.ts';
+import { packFromRoot, statInRoot } from './archive/pack.ts';
+
+/** The heavy work of the archive routes. */
+export const apiJobs: Record<string, Job> = {
+  'api.stat': statInRoot,
+  'api.pack': packFromRoot,
+  'api.extract': extractIntoRoot,
+};
