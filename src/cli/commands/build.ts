@@ -1,0 +1,173 @@
+import { writeFileSync } from 'node:fs';
+import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
+import { EngineError } from '../../base/errors.ts';
+import { type Context as BuildContext, type Dockerfile, resolveContext } from '../build/context.ts';
+import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
+import { LiveProgress } from '../build/live-progress.ts';
+import { PlainProgress } from '../build/plain-progress.ts';
+import type { Progress } from '../build/progress.ts';
+import { emptyTar, tarDirectory } from '../build/upload.ts';
+import type { CallOptions, Query } from '../client/client.ts';
+import type { Response } from '../client/connection.ts';
+import { readToResult } from '../client/lines.ts';
+import { type Context, defineCommand } from '../command.ts';
+import { cannot } from '../files.ts';
+import { boolean, list, text, usageError, type Values } from '../flags.ts';
+import { cut, parseLabels } from '../parse/key-values.ts';
+
+const flags = {
+  'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
+  file: text('The Dockerfile (PATH/Dockerfile); - reads standard input', { short: 'f', value: 'FILE' }),
+  iidfile: text('Write the image’s ID to a file', { value: 'FILE' }),
+  label: list('Set a label', { value: 'NAME[=VALUE]' }),
+  network: text('Network of RUN: default, none or host', { value: 'MODE' }),
+  'no-cache': boolean('Run every step'),
+  output: text('Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-', { short: 'o', value: 'OUTPUT' }),
+  platform: text('Platform to build for', { value: 'OS/ARCH' }),
+  progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
+  quiet: boolean('Print only the image’s ID', { short: 'q' }),
+  tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
+  target: text('Stage to build (the last)', { value: 'STAGE' }),
+  timestamps: text('first: files keep the time at which their content was first seen; source: as in the context; epoch: 0', {
+    value: 'KIND',
+  }),
+};
+type Flags = Values<typeof flags>;
+
+export const build = defineCommand({
+  usage: '[OPTIONS] PATH|-',
+  summary: 'Build an image from a Dockerfile',
+  examples: [
+    ['build -t web:2 .', 'the current folder'],
+    ['build --target test .', 'one stage'],
+    ['build -o type=local,dest=out .', 'files instead of an image'],
+  ],
+  args: [1, 1],
+  flags,
+  async run(context, flags, [place = '']) {
+    const output = flags.output === undefined ? undefined : parseOutput(flags.output);
+    if (output !== undefined) checkOutput(context, output);
+    const source = await resolveContext(place, flags.file);
+    const progress = chooseProgress(context, flags);
+    const stop = onInterrupt(progress);
+    try {
+      const response = await requestBuild(context, source, {
+        query: {
+          ...buildQuery(flags, context.env),
+          dockerfile: source.dockerfile.name,
+          slipwayOutput: output === undefined ? undefined : 'tree',
+        },
+        signal: stop.signal,
+      });
+      const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
+      if (output !== undefined) await exportTree(context, result.tree, output);
+      if (flags.iidfile !== undefined) writeId(flags.iidfile, result);
+      progress.result(result);
+      if (isQuiet(flags) && result.imageId !== undefined) context.output.line(result.imageId);
+    } finally {
+      progress.close();
+      stop.dispose();
+    }
+  },
+});
+
+function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
+  return {
+    t: flags.tag,
+    target: flags.target,
+    buildargs: flags['build-arg'].length === 0 ? undefined : JSON.stringify(parseBuildArgs(flags['build-arg'], env)),
+    labels: flags.label.length === 0 ? undefined : JSON.stringify(parseLabels(flags.label)),
+    nocache: flags['no-cache'] ? 1 : undefined,
+    networkmode: flags.network,
+    platform: flags.platform,
+    timestamps: flags.timestamps,
+  };
+}
+
+/** An argument without a value takes that of the environment, and is left out where there is none. */
+export function parseBuildArgs(texts: readonly string[], env: NodeJS.ProcessEnv): Record<string, string> {
+  const args: Record<string, string> = {};
+  for (const text of texts) {
+    const [name, value] = cut(text);
+    if (name === '') throw usageError(`invalid build argument ${JSON.stringify(text)}`, 'Arguments look like VERSION=1.2.');
+    const set = value ?? env[name];
+    if (set !== undefined) args[name] = set;
+  }
+  return args;
+}
+
+/** In place when the daemon sees the folder; else, at its 412, as a tar. */
+async function requestBuild(
+  { client }: Context,
+  { context, dockerfile }: { context: BuildContext; dockerfile: Dockerfile },
+  options: CallOptions,
+): Promise<Response> {
+  const headers: Record<string, string> = { Accept: buildMediaType };
+  if (dockerfile.text !== undefined) headers['X-Slipway-Dockerfile'] = Buffer.from(dockerfile.text).toString('base64');
+  const send = (body: AsyncIterable<Uint8Array>) =>
+    client.call('POST', '/build', { ...options, headers: { ...headers, 'Content-Type': 'application/x-tar' }, body });
+  if (context.kind === 'stream') return send(context.body);
+  if (context.kind === 'empty') return send(emptyTar());
+  const shared = await client.exchange('POST', '/build', {
+    ...options,
+    headers: { ...headers, 'X-Slipway-Context': asciiJson(context.shared) },
+  });
+  if (shared.status === 412) {
+    shared.close();
+    return send(tarDirectory(context.path, dockerfile.name));
+  }
+  return client.check(shared);
+}
+
+/** Headers are bytes: what is not ASCII is escaped. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+function isQuiet(flags: Flags): boolean {
+  return flags.quiet === true || flags.progress === 'quiet';
+}
+
+function chooseProgress(context: Context, flags: Flags): Progress {
+  const { output } = context;
+  const kind = isQuiet(flags) ? 'quiet' : (flags.progress ?? 'auto');
+  const write = (text: string) => output.error(text);
+  if (kind === 'quiet') return { line() {}, result() {}, close() {} };
+  if (kind === 'json') {
+    const print = (line: unknown) => write(`${JSON.stringify(line)}\n`);
+    return { line: print, result: print, close() {} };
+  }
+  if (kind === 'plain' || (kind === 'auto' && (!output.isTerminal(2) || context.env.TERM === 'dumb'))) return new PlainProgress(write);
+  if (kind !== 'tty' && kind !== 'auto')
+    throw usageError(`invalid argument "${kind}" for --progress`, 'Kinds are auto, plain, tty, json and quiet.');
+  return new LiveProgress({
+    write,
+    size: () => ({ columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 }),
+    paint: (code, shown) => output.paint(2, code, shown),
+  });
+}
+
+/** Ctrl-C closes the connection, which cancels the build, and gives the terminal back. */
+function onInterrupt(progress: Progress): { signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const interrupt = (name: NodeJS.Signals) => {
+    progress.close();
+    controller.abort(new EngineError('Cancelled', 'INTERRUPTED', `interrupted by ${name}`));
+  };
+  for (const name of names) process.once(name, interrupt);
+  return {
+    signal: controller.signal,
+    dispose: () => {
+      for (const name of names) process.off(name, interrupt);
+    },
+  };
+}
+
+function writeId(file: string, result: BuildResultLine): void {
+  try {
+    writeFileSync(file, result.imageId ?? '');
+  } catch (error) {
+    throw cannot('write', file, error);
+  }
+}

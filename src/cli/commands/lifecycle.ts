@@ -1,0 +1,146 @@
+import type { ContainerInspect, WaitResponse } from '../../api-types/container-inspect.ts';
+import type { ContainersPruneResponse } from '../../api-types/system.ts';
+import { EngineError } from '../../base/errors.ts';
+import { route } from '../client/client.ts';
+import { type Context, defineCommand } from '../command.ts';
+import { boolean, integer, text, usageError } from '../flags.ts';
+import { humanSize } from '../format/units.ts';
+import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { confirm, forceFlag } from './confirm.ts';
+import { eachName } from './each.ts';
+
+const timeFlag = integer('Seconds before it is killed; -1 waits for ever', { short: 't', value: 'N', aliases: ['time'] });
+const signalFlag = text('Signal that asks it to stop', { short: 's', value: 'SIGNAL' });
+
+export const stop = defineCommand({
+  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  summary: 'Stop running containers',
+  args: [1],
+  flags: { timeout: timeFlag, signal: signalFlag },
+  run: (context, flags, names) =>
+    eachName(context, names, (name) =>
+      context.client.post(route`/containers/${name}/stop`, { query: { t: flags.timeout, signal: flags.signal } }),
+    ),
+});
+
+export const restart = defineCommand({
+  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  summary: 'Stop containers and start them again',
+  args: [1],
+  flags: { timeout: timeFlag, signal: signalFlag },
+  run: (context, flags, names) =>
+    eachName(context, names, (name) =>
+      context.client.post(route`/containers/${name}/restart`, { query: { t: flags.timeout, signal: flags.signal } }),
+    ),
+});
+
+export const kill = defineCommand({
+  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  summary: 'Send running containers a signal (SIGKILL)',
+  args: [1],
+  flags: { signal: signalFlag },
+  run: (context, flags, names) =>
+    eachName(context, names, (name) => context.client.post(route`/containers/${name}/kill`, { query: { signal: flags.signal } })),
+});
+
+export const pause = defineCommand({
+  usage: 'CONTAINER [CONTAINER...]',
+  summary: 'Freeze all processes of containers',
+  args: [1],
+  flags: {},
+  run: (context, _flags, names) => eachName(context, names, (name) => context.client.post(route`/containers/${name}/pause`)),
+});
+
+export const unpause = defineCommand({
+  usage: 'CONTAINER [CONTAINER...]',
+  summary: 'Let frozen containers go on',
+  args: [1],
+  flags: {},
+  run: (context, _flags, names) => eachName(context, names, (name) => context.client.post(route`/containers/${name}/unpause`)),
+});
+
+export const rename = defineCommand({
+  usage: 'CONTAINER NEW-NAME',
+  summary: 'Give a container another name',
+  args: [2, 2],
+  flags: {},
+  async run(context, _flags, [name = '', to = '']) {
+    await context.client.post(route`/containers/${name}/rename`, { query: { name: to } });
+  },
+});
+
+export const rm = defineCommand({
+  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  summary: 'Remove containers',
+  args: [1],
+  flags: {
+    force: boolean('Kill a running one; a missing one is no error', { short: 'f' }),
+    volumes: boolean('Remove its anonymous volumes too', { short: 'v' }),
+  },
+  run: (context, { force, volumes }, names) =>
+    eachName(context, names, async (name) => {
+      if (name === '' || name === '/') throw usageError('the name of a container must not be empty');
+      try {
+        await context.client.delete(route`/containers/${name}`, { force, v: volumes });
+      } catch (error) {
+        if (!(force && error instanceof EngineError && error.kind === 'NotFound')) throw error;
+      }
+    }),
+});
+
+export const wait = defineCommand({
+  usage: 'CONTAINER [CONTAINER...]',
+  summary: 'Wait until containers stop and print their exit codes',
+  args: [1],
+  flags: {},
+  run: (context, _flags, names) =>
+    eachName(
+      context,
+      names,
+      async (name) => {
+        const result = await context.client.post<WaitResponse>(route`/containers/${name}/wait`);
+        if (result.Error !== undefined) throw new EngineError('Internal', 'WAIT_FAILED', result.Error.Message);
+        context.output.line(String(result.StatusCode));
+      },
+      { quiet: true },
+    ),
+});
+
+export const port = defineCommand({
+  usage: 'CONTAINER [PORT[/PROTOCOL]]',
+  summary: 'Show the ports that a container publishes',
+  args: [1, 2],
+  flags: {},
+  async run(context, _flags, [name = '', wanted]) {
+    const { NetworkSettings: settings } = await context.client.get<ContainerInspect>(route`/containers/${name}/json`);
+    const key = wanted === undefined || wanted.includes('/') ? wanted : `${wanted}/tcp`;
+    if (key !== undefined) {
+      const bindings = settings.Ports[key];
+      if (!bindings) throw new EngineError('NotFound', 'PORT_NOT_PUBLISHED', `${name} does not publish ${key}`);
+      for (const binding of bindings) context.output.line(showBinding(binding));
+      return;
+    }
+    for (const [from, bindings] of Object.entries(settings.Ports)) {
+      for (const binding of bindings ?? []) context.output.line(`${from} -> ${showBinding(binding)}`);
+    }
+  },
+});
+
+function showBinding({ HostIp: ip, HostPort: hostPort }: { HostIp: string; HostPort: string }): string {
+  return `${ip.includes(':') ? `[${ip}]` : ip}:${hostPort}`;
+}
+
+export const containerPrune = defineCommand({
+  usage: '[OPTIONS]',
+  summary: 'Remove all stopped containers',
+  args: [0, 0],
+  flags: { filter: filterFlag, force: forceFlag },
+  async run(context: Context, flags) {
+    if (!(await confirm(context, 'This removes all stopped containers.', flags.force))) return 1;
+    const pruned = await context.client.post<ContainersPruneResponse>('/containers/prune', {
+      query: { filters: parseFilters(flags.filter) },
+    });
+    for (const id of pruned.ContainersDeleted ?? []) context.output.line(id);
+    context.output.line(`Total reclaimed space: ${humanSize(pruned.SpaceReclaimed)}`);
+  },
+});

@@ -1,0 +1,160 @@
+import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import type { CreateContainerRequest } from '../../api-types/container.ts';
+import type { RunRequest } from '../../api-types/own.ts';
+import { EngineError, isErrno } from '../../base/errors.ts';
+import { route } from '../client/client.ts';
+import { type Context, defineCommand } from '../command.ts';
+import { boolean, text, usageError } from '../flags.ts';
+import { containerFlags } from '../run/flags.ts';
+import { checkTerminal, terminalSize } from '../run/local.ts';
+import { type ContainerFlags, createRequest } from '../run/request.ts';
+import { followRun } from '../run/session.ts';
+
+export const run = defineCommand({
+  usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+  summary: 'Make a container from an image and run a command in it',
+  description:
+    'Without -d it shows the output, passes signals on and ends with the exit status of the command; 125 means that the engine failed, 126 that the ' +
+    'command could not be run, and 127 that it was not found.',
+  examples: [
+    ['run --rm debian:bookworm cat /etc/os-release', 'one command, nothing left behind'],
+    ['run -it --rm debian:bookworm bash', 'a shell; ctrl-p ctrl-q leaves it running'],
+    ['run -d --name web -p 8080:80 -v data:/var/lib/web web:2', 'a service with a port and a volume'],
+  ],
+  interspersed: false,
+  args: [1],
+  errorStatus: 125,
+  flags: {
+    ...containerFlags,
+    detach: boolean('Run in the background and print the ID', { short: 'd' }),
+    'detach-keys': text('Keys that leave the container running', { value: 'KEYS' }),
+    'sig-proxy': boolean('Pass signals on to the process (default true)'),
+  },
+  async run(context, flags, args) {
+    const detach = flags.detach === true;
+    const create = createRequest(flags, args, { detach, env: context.env });
+    const options = { stdin: create.AttachStdin === true, tty: create.Tty === true };
+    if (!detach) checkTerminal(options);
+    await checkPlatform(context, flags, args[0] ?? '');
+    const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
+    try {
+      const { socket } = await context.client.upgrade('/slipway/run', 'slipway-run', { json: runRequest(create, flags.name, detach) });
+      const end = await followRun(socket, context.output, {
+        ...options,
+        detach,
+        proxySignals: flags['sig-proxy'] !== false,
+        detachKeys: flags['detach-keys'],
+        onId: (id) => cidfile?.write(id),
+        onWarnings: (warnings) => printWarnings(context, flags, warnings),
+      });
+      if (end.error !== undefined) throw end.error;
+      if (detach) context.output.line(end.id);
+      else if (flags.rm && !end.detached && end.id !== undefined) await awaitRemoval(context, end.id);
+      return end.exitCode;
+    } finally {
+      cidfile?.close();
+    }
+  },
+});
+
+export const create = defineCommand({
+  usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+  summary: 'Make a container without starting it',
+  interspersed: false,
+  args: [1],
+  errorStatus: 125,
+  flags: containerFlags,
+  async run(context, flags, args) {
+    const body = createRequest(flags, args, { detach: false, env: context.env });
+    await checkPlatform(context, flags, args[0] ?? '');
+    const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
+    try {
+      const created = await context.client.post<{ Id: string; Warnings?: string[] | null }>('/containers/create', {
+        query: { name: flags.name, platform: flags.platform },
+        json: body,
+      });
+      cidfile?.write(created.Id);
+      printWarnings(context, flags, created.Warnings ?? []);
+      context.output.line(created.Id);
+    } finally {
+      cidfile?.close();
+    }
+  },
+});
+
+function runRequest(create: CreateContainerRequest, name: string | undefined, detach: boolean): RunRequest {
+  const tty = create.Tty === true;
+  const size = tty && !detach ? terminalSize() : undefined;
+  return {
+    name,
+    create,
+    detach,
+    rm: create.HostConfig?.AutoRemove === true,
+    attachStdin: create.AttachStdin === true,
+    attachStdout: create.AttachStdout === true,
+    attachStderr: create.AttachStderr === true,
+    tty,
+    size: size === undefined ? undefined : [size.rows, size.columns],
+  };
+}
+
+/** After this the name, the ports and the volumes are free for the next command. */
+async function awaitRemoval(context: Context, id: string): Promise<void> {
+  try {
+    await context.client.post(route`/containers/${id}/wait`, { query: { condition: 'removed' } });
+  } catch (error) {
+    if (!(error instanceof EngineError && error.kind === 'NotFound')) throw error;
+  }
+}
+
+function printWarnings(context: Context, flags: Pick<ContainerFlags, 'quiet'>, warnings: readonly string[]): void {
+  if (flags.quiet) return;
+  for (const warning of warnings) context.output.error(`WARNING: ${warning}\n`);
+}
+
+async function checkPlatform(context: Context, flags: Pick<ContainerFlags, 'platform'>, image: string): Promise<void> {
+  if (flags.platform === undefined) return;
+  const [os = '', architecture] = flags.platform.split('/');
+  const found = await context.client.get<{ Os: string; Architecture: string }>(route`/images/${image}/json`);
+  const wanted = {
+    os,
+    architecture: ({ x86_64: 'amd64', aarch64: 'arm64' } as Record<string, string>)[architecture ?? ''] ?? architecture,
+  };
+  if (found.Os === wanted.os && (wanted.architecture === undefined || found.Architecture === wanted.architecture)) return;
+  throw new EngineError(
+    'InvalidArgument',
+    'PLATFORM_MISMATCH',
+    `image ${image} is for ${found.Os}/${found.Architecture}, not for ${flags.platform}`,
+    {
+      exitCode: 125,
+    },
+  );
+}
+
+/** A file for the new container's ID: must not exist before, and does not stay when there was no container. */
+class CidFile {
+  readonly #path: string;
+  readonly #fd: number;
+  #written = false;
+
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      this.#fd = openSync(path, 'wx', 0o644);
+    } catch (error) {
+      if (isErrno(error, 'EEXIST'))
+        throw usageError(`the file ${path} (--cidfile) exists already`, 'Remove it, or make sure that the container it names is gone.');
+      throw error;
+    }
+  }
+
+  write(id: string): void {
+    writeSync(this.#fd, id);
+    this.#written = true;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    if (!this.#written) unlinkSync(this.#path);
+  }
+}

@@ -1,0 +1,82 @@
+import type { VolumesPruneResponse } from '../../api-types/system.ts';
+import type { VolumeCreateRequest, VolumeList, VolumeResource } from '../../api-types/volume.ts';
+import { route } from '../client/client.ts';
+import { defineCommand } from '../command.ts';
+import { boolean, list, text, usageError } from '../flags.ts';
+import { formatFlag, printListing } from '../format/listing.ts';
+import { humanSize } from '../format/units.ts';
+import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { parseLabels, parsePairs } from '../parse/key-values.ts';
+import { confirm, forceFlag } from './confirm.ts';
+import { eachName } from './each.ts';
+
+export const volumeList = defineCommand({
+  usage: '[OPTIONS]',
+  summary: 'List volumes',
+  args: [0, 0],
+  flags: { filter: filterFlag, format: formatFlag, quiet: boolean('Only names', { short: 'q' }) },
+  async run({ client, output }, flags) {
+    const { Volumes: volumes } = await client.get<VolumeList>('/volumes', { filters: parseFilters(flags.filter) });
+    const rows = volumes
+      .map((volume) => ({
+        Driver: volume.Driver,
+        Name: volume.Name,
+        Mountpoint: volume.Mountpoint,
+        Scope: volume.Scope,
+        CreatedAt: volume.CreatedAt,
+        Labels: Object.entries(volume.Labels ?? {})
+          .map(([name, value]) => `${name}=${value}`)
+          .join(','),
+      }))
+      .sort((a, b) => (a.Name < b.Name ? -1 : 1));
+    printListing(output, rows, { table: ['Driver', 'Name'], titles: { Name: 'VOLUME NAME' }, quiet: 'Name' }, flags);
+  },
+});
+
+export const volumeCreate = defineCommand({
+  usage: '[OPTIONS] [VOLUME]',
+  summary: 'Make a volume',
+  args: [0, 1],
+  flags: {
+    driver: text('Driver (local)', { short: 'd', value: 'NAME' }),
+    label: list('Set a label', { value: 'NAME[=VALUE]' }),
+    name: text('As the argument', { value: 'NAME' }),
+    opt: list('Option of the driver', { short: 'o', value: 'NAME=VALUE' }),
+  },
+  async run({ client, output }, flags, [name]) {
+    if (name !== undefined && flags.name !== undefined) throw usageError('the name is given twice: as --name and as the argument');
+    const given = name ?? flags.name;
+    const body: VolumeCreateRequest = {
+      ...(given === undefined ? {} : { Name: given }),
+      ...(flags.driver === undefined ? {} : { Driver: flags.driver }),
+      DriverOpts: parsePairs(flags.opt, '--opt'),
+      Labels: parseLabels(flags.label),
+    };
+    const created = await client.post<VolumeResource>('/volumes/create', { json: body });
+    output.line(created.Name);
+  },
+});
+
+export const volumeRemove = defineCommand({
+  usage: '[OPTIONS] VOLUME [VOLUME...]',
+  summary: 'Remove volumes and what is on them',
+  args: [1],
+  flags: { force: boolean('A missing one is no error', { short: 'f' }) },
+  run: (context, { force }, names) =>
+    eachName(context, names, (name) => context.client.delete(route`/volumes/${name}`, { force: force ? 1 : undefined })),
+});
+
+export const volumePrune = defineCommand({
+  usage: '[OPTIONS]',
+  summary: 'Remove anonymous volumes that no container uses',
+  args: [0, 0],
+  flags: { all: boolean('Named ones too', { short: 'a' }), filter: filterFlag, force: forceFlag },
+  async run(context, flags) {
+    const what = flags.all ? 'all volumes' : 'all anonymous volumes';
+    if (!(await confirm(context, `This removes ${what} that no container uses.`, flags.force))) return 1;
+    const filters = parseFilters(flags.all ? [...flags.filter, 'all=true'] : flags.filter);
+    const pruned = await context.client.post<VolumesPruneResponse>('/volumes/prune', { query: { filters } });
+    for (const name of pruned.VolumesDeleted ?? []) context.output.line(name);
+    context.output.line(`Total reclaimed space: ${humanSize(pruned.SpaceReclaimed)}`);
+  },
+});

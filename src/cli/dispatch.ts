@@ -1,0 +1,126 @@
+import { EngineError } from '../base/errors.ts';
+import { catalog, type Entry } from './catalog.ts';
+import { EngineClient, socketPathOf } from './client/client.ts';
+import type { Command, Context } from './command.ts';
+import { printError, statusOf } from './errors.ts';
+import { boolean, parseFlags, text, usageError, type Values } from './flags.ts';
+import { Output, ReaderGone } from './output.ts';
+import { nearest } from './suggest.ts';
+
+const globalFlags = {
+  host: text('Where the daemon listens', { short: 'H', value: 'ADDRESS' }),
+  version: boolean('Show the version', { short: 'v' }),
+};
+
+/** 128 + SIGPIPE: what a shell shows for a program whose reader has gone. */
+const readerGoneStatus = 141;
+
+/** Docker's commands that this version has not: told apart from words that nobody knows. */
+const absent = new Set(
+  'pull push login logout search stats update compose buildx swarm service stack node secret config plugin manifest context'.split(' '),
+);
+
+/** Runs one command line and resolves to the exit status. Errors are printed. */
+export async function dispatch(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const output = new Output(env);
+  let found: Found | undefined;
+  try {
+    const { values, args, help } = parseFlags(globalFlags, argv, { interspersed: false });
+    const global = values as Values<typeof globalFlags>;
+    if (global.version) return await printVersion(output);
+    if (help || args.length === 0) return await printHelp(output, [], help ? 0 : 1);
+    if (args[0] === 'help') return await printHelp(output, args.slice(1), 0);
+    found = find(args);
+    // `await`: a rejection belongs to the handler below.
+    return await runEntry(found, { output, env, host: global.host ?? env.SLIPWAY_HOST });
+  } catch (error) {
+    return failed(output, error, found);
+  }
+}
+
+type Found = { entry: Entry; path: string; rest: readonly string[]; command?: Command };
+
+function find(args: readonly string[]): Found {
+  let entries = catalog;
+  for (let depth = 0; ; depth++) {
+    const word = args[depth] ?? '';
+    const path = args.slice(0, depth + 1).join(' ');
+    const entry = Object.hasOwn(entries, word) ? entries[word] : undefined;
+    if (entry === undefined) throw unknownCommand(path, word, entries);
+    const next = args[depth + 1];
+    if (entry.kind !== 'group' || next === undefined || next.startsWith('-')) return { entry, path, rest: args.slice(depth + 1) };
+    entries = entry.entries;
+  }
+}
+
+function unknownCommand(path: string, word: string, entries: Readonly<Record<string, Entry>>): EngineError {
+  if (entries === catalog && absent.has(word)) {
+    return usageError(`this version of Slipway has no "${word}"`, '"slipway --help" lists what there is.');
+  }
+  const known = nearest(word, Object.keys(entries));
+  return usageError(
+    `unknown command: slipway ${path}`,
+    known === undefined ? '"slipway --help" lists the commands.' : `Did you mean "${known}"?`,
+  );
+}
+
+async function runEntry(
+  found: Found,
+  { output, env, host }: { output: Output; env: NodeJS.ProcessEnv; host: string | undefined },
+): Promise<number> {
+  const { entry, path, rest } = found;
+  if (entry.kind === 'group')
+    return printHelp(output, path.split(' '), rest.length === 0 || rest[0] === '--help' || rest[0] === '-h' ? 0 : 125);
+  if (entry.kind === 'program') return (await import('./commands/programs.ts')).runProgram(entry.program, rest);
+  const command = await entry.load();
+  found.command = command;
+  const { values, args, help } = parseFlags(command.flags, rest, { interspersed: command.interspersed });
+  if (help) {
+    output.write((await import('./help.ts')).commandHelp(path, command));
+    return 0;
+  }
+  checkCount(path, command, args.length);
+  const context: Context = { client: new EngineClient(socketPathOf(host)), output, env, path };
+  return (await command.run(context, values, args)) ?? 0;
+}
+
+function checkCount(path: string, { args: { min, max }, usage }: Command, count: number): void {
+  if (count >= min && count <= max) return;
+  const plural = (n: number) => `${n} argument${n === 1 ? '' : 's'}`;
+  const wants =
+    min === max
+      ? min === 0
+        ? 'takes no arguments'
+        : `takes ${plural(min)}`
+      : count < min
+        ? `needs at least ${plural(min)}`
+        : `takes at most ${plural(max)}`;
+  throw usageError(`"slipway ${path}" ${wants}`, `Usage: slipway ${path} ${usage}`);
+}
+
+async function printHelp(output: Output, words: readonly string[], status: number): Promise<number> {
+  const help = await import('./help.ts');
+  const print = (shown: string) => (status === 0 ? output.write(shown) : output.error(shown));
+  if (words.length === 0) {
+    print(await help.programHelp());
+    return status;
+  }
+  const { entry, path } = find(words);
+  if (entry.kind === 'program') return (await import('./commands/programs.ts')).runProgram(entry.program, ['--help']);
+  print(entry.kind === 'group' ? await help.groupHelp(path, entry) : help.commandHelp(path, await entry.load()));
+  return status;
+}
+
+async function printVersion(output: Output): Promise<number> {
+  output.line(`Slipway version ${(await import('./version.ts')).clientVersion}`);
+  return 0;
+}
+
+function failed(output: Output, error: unknown, found: Found | undefined): number {
+  if (error instanceof ReaderGone) return readerGoneStatus;
+  printError(output, error);
+  if (error instanceof EngineError && error.code === 'USAGE' && error.hint === undefined && found !== undefined) {
+    output.error(`See "slipway ${found.path} --help".\n`);
+  }
+  return statusOf(error, found?.command?.errorStatus ?? 1);
+}

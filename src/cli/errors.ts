@@ -1,0 +1,23 @@
+import { EngineError, errnoOf } from '../base/errors.ts';
+import type { Output } from './output.ts';
+
+/** `Error: what went wrong`, and below it what to do. Stacks are shown for defects only, when SLIPWAY_DEBUG is set. */
+export function printError(output: Output, error: unknown): void {
+  const lines = [`${output.paint(2, 31, 'Error:')} ${messageOf(error)}`];
+  if (error instanceof EngineError && error.hint !== undefined) lines.push(error.hint);
+  if (process.env.SLIPWAY_DEBUG && error instanceof Error) lines.push(error.stack ?? '');
+  output.error(`${lines.join('\n')}\n`);
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof EngineError) return error.message;
+  if (error instanceof Error)
+    return errnoOf(error) === undefined && error.name !== 'Error' ? `${error.name}: ${error.message}` : error.message;
+  return String(error);
+}
+
+/** The process's status for an error: its own where Docker has a number, 130 for a cancelled command, else what the command says. */
+export function statusOf(error: unknown, commandStatus: number): number {
+  if (error instanceof EngineError) return error.exitCode ?? (error.kind === 'Cancelled' ? 130 : commandStatus);
+  return error instanceof Error && error.name === 'AbortError' ? 130 : commandStatus;
+}
