@@ -1,6 +1,7 @@
+import { snapshotJobs } from '../snapshot/jobs.ts';
 import { serveJobs } from '../store/jobs/serve.ts';
 import { storeJobs } from '../store/jobs.ts';
 import { transportJobs } from '../transport/jobs.ts';
 
 /** Entry of the job threads: every room's jobs, by name. */
-serveJobs({ ...storeJobs, ...transportJobs });
+serveJobs({ ...storeJobs, ...snapshotJobs, ...transportJobs });

@@ -252,3 +252,19 @@ export function closeQuietly(fd: number): void {
     if (!isErrno(error, 'EBADF')) throw error;
   }
 }
+
+const libcNameToHandleAt = declare('int name_to_handle_at(int, uintptr_t, uintptr_t, uintptr_t, int)');
+const handle = pinned(8 + 128 + 8);
+
+/**
+ * What the file system itself calls an inode, in hex (name_to_handle_at(2)): stable over remounts, and what overlayfs records of a lower
+ * file. A symlink is not followed. Undefined where the file system has no handles.
+ */
+export function fileHandle(path: PathArgument): string | undefined {
+  handle.view.setUint32(0, 128, true);
+  if (libcNameToHandleAt(AT_FDCWD, cString(path), handle.address, handle.address + 8 + 128, 0) === -1) {
+    if (lastErrno() === errnoNumbers.EOPNOTSUPP) return undefined;
+    throw failure('name_to_handle_at', path);
+  }
+  return handle.buffer.toString('hex', 8, 8 + handle.view.getUint32(0, true));
+}

@@ -17,17 +17,27 @@ export interface Snapshotter {
   readonly name: string;
   /** Makes the derived form of a tree (EROFS image, hardlink checkout) ahead of a start. Idempotent, single-flight. */
   project(tree: TreeId, options?: JobOptions): Promise<void>;
-  /** Makes an empty upper for `id` and mounts it. Conflict when the id exists. */
-  create(id: string, tree: TreeId, options?: JobOptions): Promise<Snapshot>;
+  /**
+   * Makes an empty upper for `id` and mounts it. Conflict when the id exists. `disposable`: the upper need not survive a crash of the host
+   * (build steps, `run --rm`): fsync in it is a no-op and taking it down syncs nothing.
+   */
+  create(id: string, tree: TreeId, options?: JobOptions & { disposable?: boolean | undefined }): Promise<Snapshot>;
   /** Mounts an existing one again (after a stop or a reboot); a no-op when it is mounted. Reads a canary file back. */
   mount(id: string): Promise<Snapshot>;
-  /** Lazily unmounts; a no-op when it is not mounted. The upper stays. */
+  /** Gone from the host's name space at once; resolves when the upper is at rest. A no-op when it is not mounted. The upper stays. */
   unmount(id: string): Promise<void>;
-  /** Unmounts and forgets the upper. */
+  /** Unmounts and forgets the upper: the id is free again, the files go in the background. A no-op when it does not exist. */
   remove(id: string): Promise<void>;
   /** The base tree with the upper's changes: exact, whiteouts and opaque directories resolved. `stubs` are paths (relative) that the engine mounted over. */
   capture(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<TreeRef>;
   /** What the upper changes, as `docker diff` shows it. */
-  changes(id: string, options?: JobOptions): Promise<Change[]>;
+  changes(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<Change[]>;
   list(): Promise<string[]>;
+  /**
+   * Removes a tree's derived form, for the collector. Snapshots of it live on; what needs it next makes it anew. False, and nothing done,
+   * when a snapshot of this driver cannot do without. Idempotent.
+   */
+  discardProjection(tree: TreeId): Promise<boolean>;
+  /** Waits for what is under way. Snapshots stay mounted. */
+  close(): Promise<void>;
 }

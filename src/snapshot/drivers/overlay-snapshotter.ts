@@ -1,0 +1,243 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, close as closeFd, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EngineError, isErrno } from '../../base/errors.ts';
+import { lchown, O, setTimes, statPath } from '../../kernel/files.ts';
+import { isMountPoint, unmount, unmountIfMounted } from '../../kernel/mount.ts';
+import { listXattrs, setXattr } from '../../kernel/xattr.ts';
+import type { TreeId, TreeRef } from '../../store/model.ts';
+import type { Change, JobOptions, Store } from '../../store/port.ts';
+import { checkCanary } from '../overlay/canary.ts';
+import type { CaptureParams } from '../overlay/capture.ts';
+import { indexDirectory } from '../overlay/copied-up-links.ts';
+import { mountOverlay, removeMountPoint } from '../overlay/mount.ts';
+import { isPrivateXattr } from '../overlay/private-xattrs.ts';
+import type { Snapshot, Snapshotter } from '../port.ts';
+import type { Lower, Projections } from './projection.ts';
+import {
+  listRecords,
+  makeFolder,
+  readRecord,
+  type SnapshotPaths,
+  type SnapshotRecord,
+  snapshotPaths,
+  writeRecord,
+} from './snapshot-record.ts';
+
+export type SnapshotterOptions = {
+  store: Pick<Store, 'paths' | 'jobs'>;
+  /** The engine's run directory: mounts lie below it. */
+  runDirectory: string;
+};
+
+/**
+ * Snapshots as overlay mounts over a tree's derived form, which the driver gives. Mount calls are made on the calling thread, well under
+ * a millisecond each; what can wait for a disk (taking an overlay down syncs its file system) is not.
+ */
+export class OverlaySnapshotter implements Snapshotter {
+  readonly name: string;
+  readonly #projections: Projections;
+  readonly #store: Pick<Store, 'paths' | 'jobs'>;
+  readonly #mounts: string;
+  /** Overlays that have left the name space and are still being taken down. The upper layer is theirs until then. */
+  readonly #leaving = new Map<string, Promise<void>>();
+  readonly #removing = new Set<Promise<void>>();
+
+  constructor(name: string, projections: Projections, options: SnapshotterOptions) {
+    this.name = name;
+    this.#projections = projections;
+    this.#store = options.store;
+    this.#mounts = join(options.runDirectory, 'snap');
+  }
+
+  project(tree: TreeId, options?: JobOptions): Promise<void> {
+    return this.#projections.ensure(tree, options);
+  }
+
+  async create(id: string, tree: TreeId, options: JobOptions & { disposable?: boolean | undefined } = {}): Promise<Snapshot> {
+    const paths = this.#paths(id);
+    if (readRecord(paths) !== undefined) throw exists(id);
+    const lower = await this.#projections.lower(tree, options);
+    await this.#leaving.get(id);
+    options.signal?.throwIfAborted();
+    if (!makeFolder(paths)) {
+      if (readRecord(paths) !== undefined) throw exists(id);
+      rmSync(paths.folder, { recursive: true, force: true });
+      makeFolder(paths);
+    }
+    try {
+      mkdirSync(paths.work, { mode: 0o700 });
+      makeUpper(paths.upper, lower.directory);
+      const { info } = lower;
+      const disposable = options.disposable === true;
+      const record: SnapshotRecord = { version: 1, driver: this.name, tree, projection: info.version, index: info.hardlinks, disposable };
+      this.#mountOver(id, paths, lower, record);
+      checkCanary(info, { rootfs: this.#rootfs(id), objects: this.#store.paths.objects });
+      writeRecord(paths, record);
+    } catch (error) {
+      this.#detach(id);
+      this.#discardFolder(id, paths);
+      throw error;
+    }
+    return { id, tree, rootfs: this.#rootfs(id) };
+  }
+
+  async mount(id: string): Promise<Snapshot> {
+    const { paths, record } = this.#existing(id);
+    const snapshot = { id, tree: record.tree, rootfs: this.#rootfs(id) };
+    if (isMountPoint(snapshot.rootfs)) return snapshot;
+    const lower = await this.#projections.lower(record.tree);
+    await this.#leaving.get(id);
+    if (isMountPoint(snapshot.rootfs)) return snapshot;
+    if (record.disposable) forgetVolatile(paths);
+    this.#remount(id, paths, lower, record);
+    try {
+      checkCanary(lower.info, { rootfs: snapshot.rootfs, objects: this.#store.paths.objects, upper: paths.upper });
+    } catch (error) {
+      this.#detach(id);
+      throw error;
+    }
+    return snapshot;
+  }
+
+  async unmount(id: string): Promise<void> {
+    this.#paths(id);
+    this.#detach(id);
+    await this.#leaving.get(id);
+  }
+
+  async remove(id: string): Promise<void> {
+    const paths = this.#paths(id);
+    this.#detach(id);
+    this.#discardFolder(id, paths);
+  }
+
+  async capture(id: string, options: JobOptions & { stubs?: readonly string[] } = {}): Promise<TreeRef> {
+    const { stubs = [], ...jobOptions } = options;
+    return this.#store.jobs.run<TreeRef>('snapshot.capture', await this.#captureParams(id, stubs), jobOptions);
+  }
+
+  async changes(id: string, options: JobOptions & { stubs?: readonly string[] } = {}): Promise<Change[]> {
+    const { stubs = [], ...jobOptions } = options;
+    return this.#store.jobs.run<Change[]>('snapshot.changes', await this.#captureParams(id, stubs), jobOptions);
+  }
+
+  async list(): Promise<string[]> {
+    return listRecords(this.#store.paths.snapshots);
+  }
+
+  discardProjection(tree: TreeId): Promise<boolean> {
+    return this.#projections.discard(tree);
+  }
+
+  /** Waits for what was under way. Snapshots stay mounted: containers outlive the daemon. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#leaving.values(), ...this.#removing]);
+    await this.#projections.close();
+  }
+
+  #paths(id: string): SnapshotPaths {
+    return snapshotPaths(this.#store.paths.snapshots, id);
+  }
+
+  #rootfs(id: string): string {
+    return join(this.#mounts, id);
+  }
+
+  #existing(id: string): { paths: SnapshotPaths; record: SnapshotRecord } {
+    const paths = this.#paths(id);
+    const record = readRecord(paths);
+    if (record === undefined) throw new EngineError('NotFound', 'SNAPSHOT_NOT_FOUND', `there is no snapshot ${id}`);
+    return { paths, record };
+  }
+
+  async #captureParams(id: string, stubs: readonly string[]): Promise<CaptureParams> {
+    const { paths, record } = this.#existing(id);
+    const lower = record.index ? (await this.#projections.lower(record.tree)).directory : undefined;
+    const index = lower === undefined ? undefined : { directory: indexDirectory(paths.work), lower };
+    return { tree: record.tree, upper: paths.upper, index, stubs };
+  }
+
+  #mountOver(id: string, paths: SnapshotPaths, lower: Lower, { index, disposable }: SnapshotRecord): void {
+    const target = this.#rootfs(id);
+    mkdirSync(target, { recursive: true, mode: 0o711 });
+    const { upper, work } = paths;
+    mountOverlay({ lower: lower.directory, data: lower.data, upper, work, target, index, volatile: disposable });
+  }
+
+  #remount(id: string, paths: SnapshotPaths, lower: Lower, record: SnapshotRecord): void {
+    const sameLower = record.projection === lower.info.version;
+    try {
+      this.#mountOver(id, paths, lower, { ...record, index: record.index && sameLower });
+    } catch (error) {
+      // The lower was made anew with other inodes: its hardlinks come apart when written, everything else is as it was.
+      if (!record.index || !isErrno(error, 'ESTALE')) throw error;
+      this.#mountOver(id, paths, lower, { ...record, index: false });
+      writeRecord(paths, { ...record, index: false });
+      return;
+    }
+    if (record.index && !sameLower) writeRecord(paths, { ...record, index: false, projection: lower.info.version });
+  }
+
+  /**
+   * Takes the mount out of the name space at once. Its last reference is a descriptor that a pool thread closes: taking a writable
+   * overlay down syncs the whole file system below it, which may take long.
+   */
+  #detach(id: string): void {
+    const rootfs = this.#rootfs(id);
+    if (!isMountPoint(rootfs)) {
+      removeMountPoint(rootfs);
+      return;
+    }
+    const last = openSync(rootfs, O.PATH | O.DIRECTORY | O.CLOEXEC);
+    unmount(rootfs, { detach: true });
+    unmountIfMounted(rootfs);
+    removeMountPoint(rootfs);
+    const earlier = this.#leaving.get(id);
+    const leaving = new Promise<void>((resolve) => closeFd(last, () => resolve()))
+      .then(() => earlier)
+      .finally(() => {
+        if (this.#leaving.get(id) === leaving) this.#leaving.delete(id);
+      });
+    this.#leaving.set(id, leaving);
+  }
+
+  /** The id is free again at once; the files go in the background. */
+  #discardFolder(id: string, paths: SnapshotPaths): void {
+    const grave = join(this.#store.paths.tmp, `snapshot-${id}-${randomBytes(4).toString('hex')}`);
+    try {
+      renameSync(paths.folder, grave);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return;
+      throw error;
+    }
+    const removing = rm(grave, { recursive: true, force: true })
+      // What could not be removed lies in tmp, which the next start empties.
+      .catch(() => {})
+      .finally(() => this.#removing.delete(removing));
+    this.#removing.add(removing);
+  }
+}
+
+function exists(id: string): EngineError {
+  return new EngineError('Conflict', 'SNAPSHOT_EXISTS', `the snapshot ${id} exists already`);
+}
+
+/** The merged root shows the upper directory's own metadata, so it gets that of the tree's root. */
+function makeUpper(upper: string, lower: string): void {
+  mkdirSync(upper, { mode: 0o700 });
+  const root = statPath(lower);
+  lchown(upper, root.uid, root.gid);
+  chmodSync(upper, root.mode & 0o7777);
+  for (const [name, value] of listXattrs(lower)) if (!isPrivateXattr(name)) setXattr(upper, name, value);
+  setTimes(upper, root.mtimeSec, root.mtimeNsec);
+}
+
+/**
+ * A volatile overlay leaves a mark that refuses another mount, because a crash of the host may have lost data. Without a crash the data is
+ * in the page cache; after one, a disposable snapshot is not used again.
+ */
+function forgetVolatile(paths: SnapshotPaths): void {
+  rmSync(join(paths.work, 'work', 'incompat'), { recursive: true, force: true });
+}
