@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -65,7 +66,10 @@ export class PendingObjects {
   /** Whether the object is in the store or pending here. */
   has(object: Hex): boolean {
     if (this.#pending.has(object)) return true;
-    const stat = statSync(objectPath(this.#paths, object), { throwIfNoEntry: false });
+    const path = objectPath(this.#paths, object);
+    // Cheaper than a failing stat, and in a new store nearly all fail.
+    if (!existsSync(path)) return false;
+    const stat = statSync(path, { throwIfNoEntry: false });
     if (stat === undefined) return false;
     // An unclean clock can put it in the future: then it counts as young, which costs one sync.
     if (stat.ctimeMs > Date.now() - youngMs) this.#youngFolders.add(object.slice(0, 2));
