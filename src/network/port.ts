@@ -1,4 +1,12 @@
-export type PortBinding = { hostIp: string; hostPort: number; containerPort: number; protocol: 'tcp' | 'udp' };
+/** `hostIp` '' or 0.0.0.0 is every address of the host. */
+export type PortBinding = {
+  hostIp: string;
+  hostPort: number;
+  containerPort: number;
+  protocol: 'tcp' | 'udp';
+  /** Asks `reserve` for the first free port from `hostPort` to this one; never set in what it gives back. */
+  hostPortEnd?: number | undefined;
+};
 
 export type EndpointConfig = { name: string; aliases?: string[]; ipv4?: string; macAddress?: string };
 
@@ -50,7 +58,10 @@ export interface Networks {
   remove(nameOrId: string): Promise<void>;
   /** Reserves host ports; Conflict `PORT_IN_USE` names the port and, where known, its holder. Host port 0 picks one. */
   reserve(bindings: readonly PortBinding[]): Promise<PortReservation>;
-  /** Makes a network namespace at `<run>/netns/<id>`, sets every network up in it. Undone whole when it fails. */
+  /**
+   * Makes a network namespace at `<run>/netns/<id>`, sets every network up in it; loopback is up. Undone whole when it fails. `none` is a
+   * namespace with loopback only; `host` makes no namespace, `netns` is then ''. Both stand alone. `ports` are what `reserve` gave.
+   */
   attach(
     containerId: string,
     endpoints: readonly EndpointConfig[],
