@@ -92,5 +92,5 @@ export function eventJson({ message, timeNs }: StampedEvent): string {
 }
 
 function msUntil(timeNs: bigint): number {
-  return Math.min(Number(timeNs / 1_000_000n) - Date.now(), 2 ** 31 - 1);
+  return Math.max(0, Math.min(Number(timeNs / 1_000_000n) - Date.now(), 2 ** 31 - 1));
 }

@@ -8,6 +8,8 @@ export type HijackOptions = {
   contentType?: string;
   /** False: the client's bytes are not wanted and are read away. */
   input: boolean;
+  /** Closes the connection when the daemon stops. */
+  shutdown: AbortSignal;
 };
 
 /**
@@ -19,7 +21,7 @@ export class HijackedConnection {
   readonly #socket: Socket;
   readonly #incoming: AsyncIterable<Buffer>;
 
-  constructor(socket: Socket, incoming: AsyncIterable<Buffer>) {
+  constructor(socket: Socket, incoming: AsyncIterable<Buffer>, shutdown: AbortSignal) {
     this.#socket = socket;
     this.#incoming = incoming;
     const controller = new AbortController();
@@ -27,6 +29,9 @@ export class HijackedConnection {
     const abort = () => controller.abort(new DOMException('the client went away', 'AbortError'));
     socket.on('error', abort);
     socket.on('close', abort);
+    const close = () => this.close();
+    shutdown.addEventListener('abort', close);
+    socket.on('close', () => shutdown.removeEventListener('abort', close));
     if (socket.destroyed) abort();
   }
 
@@ -65,18 +70,18 @@ export function hijack(request: FastifyRequest, reply: FastifyReply, options: Hi
   if (wantsUpgrade(request, options.protocol)) {
     reply.raw.detachSocket(socket);
     socket.write(`HTTP/1.1 101 UPGRADED\r\n${contentType}Connection: Upgrade\r\nUpgrade: ${options.protocol}\r\n\r\n`);
-    return open(socket, readSocket(socket), options.input);
+    return open(socket, readSocket(socket), options);
   }
   // A chunked body that has not been read is the input; else it is whatever follows the request, which the HTTP parser must not see.
   const chunked = request.raw.headers['transfer-encoding'] !== undefined && !request.raw.complete;
   if (!chunked) detachParser(socket);
   reply.raw.detachSocket(socket);
   socket.write(`HTTP/1.1 200 OK\r\n${contentType}\r\n`);
-  return open(socket, chunked ? request.raw : readSocket(socket), options.input);
+  return open(socket, chunked ? request.raw : readSocket(socket), options);
 }
 
-function open(socket: Socket, incoming: AsyncIterable<Buffer>, input: boolean): HijackedConnection {
-  const connection = new HijackedConnection(socket, incoming);
+function open(socket: Socket, incoming: AsyncIterable<Buffer>, { input, shutdown }: HijackOptions): HijackedConnection {
+  const connection = new HijackedConnection(socket, incoming, shutdown);
   // Without a reader the end of the connection would never be seen.
   if (!input) void drain(connection);
   return connection;

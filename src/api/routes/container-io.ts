@@ -64,7 +64,7 @@ export function containerIoRoutes(app: FastifyInstance, services: Services): voi
       stream: query.boolean('stream'),
     });
     const contentType = wantsUpgrade(request, 'tcp') ? streamType(request.originalUrl, tty) : rawStreamType;
-    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: stdin });
+    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: stdin, shutdown: services.shutdown });
     try {
       await joinStdio(connection, attachment, { tty, stdin, detachKeys });
     } catch (error) {

@@ -48,7 +48,7 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
     });
     if (attachment === undefined) return reply.code(200).send();
     const contentType = wantsUpgrade(request, 'tcp') ? streamType(request.originalUrl, exec.tty) : rawStreamType;
-    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: exec.openStdin });
+    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: exec.openStdin, shutdown: services.shutdown });
     try {
       await joinStdio(connection, attachment, { tty: exec.tty, stdin: exec.openStdin, detachKeys: parseDetachKeys(exec.detachKeys) });
     } catch (error) {

@@ -18,7 +18,7 @@ export function runRoutes(app: FastifyInstance, services: Services): void {
     requireField(run.create.Image || undefined, 'create.Image');
     const created = await services.containers.create(createRequest(run), run.name === undefined ? {} : { name: run.name });
     const warnings = [...created.warnings, ...ignoredFields((request.body as { create?: unknown }).create)];
-    const connection = hijack(request, reply, { protocol: 'slipway-run', input: true });
+    const connection = hijack(request, reply, { protocol: 'slipway-run', input: true, shutdown: services.shutdown });
     const session = new RunSession(services, connection, { run, record: created.record, warnings, arrivedAtMs, log: request.log });
     await session.follow();
   });
