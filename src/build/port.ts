@@ -32,7 +32,10 @@ export type BuildEvent =
       state: 'running' | 'cached' | 'done' | 'error' | 'cancelled';
       durationMs?: number;
       error?: string;
+      /** Why it was cached or had to run, for people. */
       reason?: string;
+      /** Counts, by name: of a context `files`, `bytes`, `hashedFiles`. */
+      detail?: Record<string, number>;
     }
   | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr'; data: Buffer }
   | { kind: 'warning'; message: string; line?: number };

@@ -1,0 +1,22 @@
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { VertexId } from '../graph/vertex.ts';
+import type { Variables } from './environment.ts';
+import type { Location, Source } from './source.ts';
+
+/** A path of the context that some step reads. */
+export type ContextPath = { readonly path: string; readonly wildcard: boolean };
+
+/** What an instruction may ask of the Dockerfile around it. */
+export type Surroundings = {
+  readonly graph: GraphBuilder;
+  readonly source: Source;
+  readonly escape: string;
+  readonly globals: Variables;
+  readonly buildArgs: Readonly<Record<string, string>>;
+  readonly noCache: boolean;
+  readonly networkMode: 'default' | 'none' | 'host';
+  useArg(name: string): void;
+  useContext(path: ContextPath): void;
+  resolveFrom(name: string, location: Location): Promise<VertexId>;
+  lineage(text: string): string;
+};

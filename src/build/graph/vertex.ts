@@ -1,0 +1,121 @@
+import type { TreeRef } from '../../store/model.ts';
+
+/**
+ * A build as data: operations over trees, each with one tree as output. A frontend (a Dockerfile, later others) writes it, the solver runs
+ * it; nothing in it is a function or a host path, so it can be written as JSON. Vertices stand after the ones they need.
+ */
+export type Graph = { readonly version: 1; readonly vertices: readonly Vertex[] };
+
+/** Unique in its graph. Never part of a key. */
+export type VertexId = string;
+
+export type Vertex = {
+  readonly id: VertexId;
+  /** For people: `[build 2/5] RUN npm ci`. */
+  readonly name: string;
+  /** Which step this is from build to build, however its inputs change; ties a result to the one before it. Not part of a key. */
+  readonly lineage: string;
+  readonly inputs: readonly VertexId[];
+  readonly operation: Operation;
+  /** Where it was written, for errors. */
+  readonly place?: Place | undefined;
+  /** Always run, whatever is cached. */
+  readonly noCache?: boolean | undefined;
+};
+
+/** A place in a definition file, with the line's text so that an error can show it. Lines and columns from 1. */
+export type Place = {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly length?: number | undefined;
+  readonly text: string;
+};
+
+export type Operation = SourceOperation | CopyOperation | MkdirOperation | RunOperation | ClampOperation;
+
+/** Vertices without inputs. */
+export type SourceOperation = ScratchOperation | ImageOperation | ContextOperation | InlineOperation;
+
+export type ScratchOperation = { readonly kind: 'scratch' };
+
+/** An image's tree. The frontend has resolved `reference`, since it needs the config; the tree is what counts. */
+export type ImageOperation = { readonly kind: 'image'; readonly reference: string; readonly tree: TreeRef };
+
+/** A named set of files that came with the request; the request says what it is. */
+export type ContextOperation = { readonly kind: 'context'; readonly name: string };
+
+/** Small files written in the definition itself (heredocs). */
+export type InlineOperation = {
+  readonly kind: 'inline';
+  readonly files: readonly { readonly path: string; readonly text: string; readonly mode: number }[];
+};
+
+/** One source of a copy, from the vertex's input number `input` (0 is what is copied into). */
+export type CopySource = {
+  readonly input: number;
+  /** Absolute inside the input. */
+  readonly path: string;
+  /** `*`, `?`, `[…]` and `\` mean what they mean to Go's filepath.Match. */
+  readonly wildcard: boolean;
+  /** Extract it when it is a tar archive, plain or compressed. */
+  readonly unpack: boolean;
+  readonly place?: Place | undefined;
+};
+
+/** Puts files of inputs 1… into input 0. A directory's contents are copied, a file goes into `destination` when that ends in `/` or is a directory. */
+export type CopyOperation = {
+  readonly kind: 'copy';
+  readonly sources: readonly CopySource[];
+  /** Absolute; a final `/` or `/.` is kept and means a directory. */
+  readonly destination: string;
+  /** `user`, `user:group`, names or numbers; names are looked up in input 0. */
+  readonly owner?: string | undefined;
+  /** Permission bits for everything copied. */
+  readonly mode?: number | undefined;
+  /** .dockerignore patterns, relative to each source. */
+  readonly excludes: readonly string[];
+};
+
+/** Makes a directory and its parents; one that exists stays as it is. */
+export type MkdirOperation = { readonly kind: 'mkdir'; readonly path: string; readonly mode: number; readonly owner?: string | undefined };
+
+/** Runs a process in input 0; the output is what it leaves. */
+export type RunOperation = {
+  readonly kind: 'run';
+  readonly args: readonly string[];
+  /** Sorted by name. */
+  readonly env: readonly (readonly [name: string, value: string])[];
+  /** Given to the process but not part of a key: the same step through another proxy is the same step. */
+  readonly unkeyedEnv: readonly (readonly [name: string, value: string])[];
+  readonly user: string;
+  readonly workingDir: string;
+  readonly network: 'default' | 'none' | 'host';
+  readonly mounts: readonly RunMount[];
+};
+
+export type RunMount =
+  | {
+      readonly kind: 'bind';
+      readonly input: number;
+      /** Absolute inside the input; `/` is all of it. */
+      readonly source: string;
+      readonly target: string;
+      /** Writes to a writable one are thrown away. */
+      readonly readOnly: boolean;
+      readonly place?: Place | undefined;
+    }
+  | {
+      readonly kind: 'cache';
+      readonly id: string;
+      readonly target: string;
+      readonly sharing: 'shared' | 'private' | 'locked';
+      readonly readOnly: boolean;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+    }
+  | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number | undefined };
+
+/** No modification time later than this stays (SOURCE_DATE_EPOCH). */
+export type ClampOperation = { readonly kind: 'clamp'; readonly epochSeconds: number };

@@ -1,0 +1,161 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { toBytes, toText } from '../../base/bytes.ts';
+import { EngineError } from '../../base/errors.ts';
+import type { StepRunner } from '../../runtime/port.ts';
+import type { Snapshotter } from '../../snapshot/port.ts';
+import type { TreeRef } from '../../store/model.ts';
+import type { Store } from '../../store/port.ts';
+import { errorAt } from '../graph/place.ts';
+import type { RunMount, RunOperation } from '../graph/vertex.ts';
+import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
+import type { CacheMounts } from './cache-mounts.ts';
+import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
+import { makeDirectories } from './mkdir.ts';
+
+type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
+type HostMount = { source: string; destination: string; readOnly: boolean };
+type BindMount = Extract<RunMount, { kind: 'bind' }>;
+/** A bind mount with the real path of its source inside the input. */
+type FoundBind = { readonly mount: BindMount; readonly path: string; readonly digest: string };
+
+/** RUN: a process in a snapshot of its input; the tree is what it leaves. */
+export class RunExecutor implements Executor<RunOperation> {
+  readonly limit = 'process';
+  readonly volatileTimes = true;
+  readonly #store: RunStore;
+  readonly #snapshotter: Snapshotter;
+  readonly #steps: StepRunner;
+  readonly #caches: CacheMounts;
+
+  constructor(options: { store: RunStore; snapshotter: Snapshotter; steps: StepRunner; caches: CacheMounts }) {
+    this.#store = options.store;
+    this.#snapshotter = options.snapshotter;
+    this.#steps = options.steps;
+    this.#caches = options.caches;
+  }
+
+  async prepare(operation: RunOperation, context: StepContext): Promise<Prepared> {
+    const [base] = context.inputs as [TreeRef];
+    const binds: FoundBind[] = [];
+    for (const mount of operation.mounts) if (mount.kind === 'bind') binds.push(await this.#findBind(mount, context));
+    const reads: Read[] = [
+      { what: 'the root file system', digest: context.identity(base) },
+      ...binds.map(({ mount, digest }) => ({ what: `the mount ${mount.target}`, digest })),
+    ];
+    return { reads, execute: (running) => this.#execute(operation, base, binds, running) };
+  }
+
+  async #findBind(mount: BindMount, context: StepContext): Promise<FoundBind> {
+    const input = context.inputs[mount.input] as TreeRef;
+    const params: CopySourcesParams = {
+      tree: input.id,
+      sources: [{ path: toBytes(mount.source), wildcard: false, unpack: false }],
+      excludes: [],
+    };
+    const found = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
+    const match = found.sources[0]?.matches[0];
+    if (match === undefined) {
+      const from = context.inputNames[mount.input] ?? 'the source';
+      const message = `${mount.source} does not exist in ${from}, so it cannot be mounted`;
+      throw errorAt(mount.place ?? context.vertex.place, 'InvalidArgument', 'MOUNT_SOURCE_MISSING', message, {
+        hint: context.explainMissing(mount.input, mount.source),
+      });
+    }
+    return {
+      mount,
+      path: toText(match.path),
+      digest: context.timesCount ? input.id : (found.sources[0]?.digest ?? ''),
+    };
+  }
+
+  async #execute(operation: RunOperation, base: TreeRef, binds: readonly FoundBind[], context: StepContext): Promise<TreeRef> {
+    const { signal, lease } = context;
+    await using cleanup = new AsyncDisposableStack();
+    const root = await this.#withWorkingDir(operation, base, context);
+    const mounts = await this.#mounts(operation, binds, context, cleanup);
+    const id = `build-${randomUUID()}`;
+    cleanup.defer(() => this.#snapshotter.remove(id));
+    const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease });
+    const { exitCode, stubs } = await this.#steps.run({
+      rootfs: snapshot.rootfs,
+      args: [...operation.args],
+      env: [...operation.unkeyedEnv, ...operation.env].map((pair) => pair.join('=')),
+      user: operation.user,
+      workingDir: operation.workingDir,
+      network: operation.network,
+      mounts,
+      onOutput: context.onOutput,
+      signal,
+    });
+    if (signal.aborted) throw new EngineError('Cancelled', 'CANCELLED', 'the build was cancelled');
+    if (exitCode !== 0) throw failure(operation, exitCode, context);
+    // Awaited here: the snapshot goes when this function ends.
+    return await this.#snapshotter.capture(id, { stubs, signal, lease });
+  }
+
+  /** An image may name a working directory that it does not have. */
+  async #withWorkingDir(operation: RunOperation, base: TreeRef, context: StepContext): Promise<TreeRef> {
+    const path = operation.workingDir.replace(/^\/+/, '');
+    const { trees } = this.#store;
+    if ((await trees.lookup(base.id, toBytes(path), { follow: true })) !== undefined) return base;
+    return trees.edit(base.id, makeDirectories(path, { mode: 0o755 }), { signal: context.signal, lease: context.lease });
+  }
+
+  async #mounts(
+    operation: RunOperation,
+    binds: readonly FoundBind[],
+    context: StepContext,
+    cleanup: AsyncDisposableStack,
+  ): Promise<HostMount[]> {
+    const caches = await this.#holdCaches(operation, context, cleanup);
+    const mounts: HostMount[] = [];
+    for (const mount of operation.mounts) {
+      if (mount.kind === 'bind') {
+        const found = binds.find((bind) => bind.mount === mount);
+        if (found !== undefined) mounts.push(await this.#bind(found, context, cleanup));
+      } else if (mount.kind === 'cache') {
+        mounts.push({ source: caches.get(mount.id) ?? '', destination: mount.target, readOnly: mount.readOnly });
+      } else {
+        const scratch = await this.#caches.scratch();
+        cleanup.defer(scratch.release);
+        mounts.push({ source: scratch.path, destination: mount.target, readOnly: false });
+      }
+    }
+    return mounts;
+  }
+
+  /** Each cache once, and in one order for all steps: two that lock the same ones never wait for each other. */
+  async #holdCaches(operation: RunOperation, context: StepContext, cleanup: AsyncDisposableStack): Promise<Map<string, string>> {
+    const mounts = new Map(operation.mounts.filter((mount) => mount.kind === 'cache').map((mount) => [mount.id, mount]));
+    const paths = new Map<string, string>();
+    for (const id of [...mounts.keys()].sort()) {
+      const mount = mounts.get(id);
+      if (mount === undefined) continue;
+      const held = await this.#caches.acquire(mount, context.signal);
+      cleanup.defer(held.release);
+      paths.set(id, held.path);
+    }
+    return paths;
+  }
+
+  /** The source tree is mounted for the step's time; what is written to it goes with its upper. */
+  async #bind({ mount, path }: FoundBind, context: StepContext, cleanup: AsyncDisposableStack): Promise<HostMount> {
+    const id = `build-${randomUUID()}`;
+    cleanup.defer(() => this.#snapshotter.remove(id));
+    const input = context.inputs[mount.input] as TreeRef;
+    const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease });
+    return { source: join(snapshot.rootfs, path), destination: mount.target, readOnly: mount.readOnly };
+  }
+}
+
+function failure(operation: RunOperation, exitCode: number, context: StepContext): EngineError {
+  const command = operation.args.join(' ');
+  const shown = command.length > 200 ? `${command.slice(0, 200)}…` : command;
+  const reason = exitCode === 127 ? ' (the command was not found)' : exitCode === 126 ? ' (the command could not be executed)' : '';
+  const message = `"${shown}" ended with exit code ${exitCode}${reason}`;
+  return errorAt(context.vertex.place, 'InvalidArgument', 'BUILD_STEP_FAILED', message, {
+    hint: "The step's output says why.",
+    exitCode: undefined,
+  });
+}
