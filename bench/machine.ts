@@ -4,13 +4,22 @@ import { cpus, release, tmpdir, totalmem } from 'node:os';
 
 function firstLine(command: string, args: readonly string[]): string {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n')[0] ?? '';
+    return (
+      execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+        .trim()
+        .split('\n')[0] ?? ''
+    );
   } catch {
     return 'not found';
   }
 }
 
-const fileSystems = new Map([[0xef53, 'ext4'], [0x58465342, 'xfs'], [0x9123683e, 'btrfs'], [0x01021994, 'tmpfs']]);
+const fileSystems = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x01021994, 'tmpfs'],
+]);
 
 /** What a figure depends on, as text by name. */
 export async function describeMachine(docker: string | undefined): Promise<Record<string, string>> {
@@ -26,6 +35,9 @@ export async function describeMachine(docker: string | undefined): Promise<Recor
     slipway: firstLine('git', ['describe', '--always', '--dirty']),
     runc: firstLine('runc', ['--version']),
     conmon: firstLine('conmon', ['--version']),
-    docker: docker === undefined ? 'not measured' : firstLine('docker', ['-H', docker, 'version', '--format', '{{.Server.Version}} (client {{.Client.Version}})']),
+    docker:
+      docker === undefined
+        ? 'not measured'
+        : firstLine('docker', ['-H', docker, 'version', '--format', '{{.Server.Version}} (client {{.Client.Version}})']),
   };
 }

@@ -20,7 +20,11 @@ if (suite === undefined || values.help) {
 const runs = Number(values.runs);
 if (!Number.isInteger(runs) || runs < 1 || runs > 100) throw new Error(`--runs takes a whole number from 1 to 100, not "${values.runs}"`);
 const machine = await describeMachine(values.docker);
-process.stdout.write(`${Object.entries(machine).map(([key, value]) => `${key}: ${value}`).join('\n')}\n\n`);
+process.stdout.write(
+  `${Object.entries(machine)
+    .map(([key, value]) => `${key}: ${value}`)
+    .join('\n')}\n\n`,
+);
 
 const measures: Measure[] = await suite.run({ runs, docker: values.docker, say: (text) => process.stderr.write(`${text}\n`) });
 process.stdout.write(formatTable(measures));

@@ -1,5 +1,11 @@
 /** One row: every counted run, in `unit`, and the bound that the project has set itself. */
-export type Measure = { name: string; unit: 's' | 'ms' | 'MB' | 'bytes'; values: number[]; aim?: number | undefined; note?: string | undefined };
+export type Measure = {
+  name: string;
+  unit: 's' | 'ms' | 'MB' | 'bytes';
+  values: number[];
+  aim?: number | undefined;
+  note?: string | undefined;
+};
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -9,7 +15,12 @@ export function median(values: readonly number[]): number {
 }
 
 /** Runs `work` once to warm up and then `runs` times; seconds for each. `before` is not counted. */
-export async function time(name: string, runs: number, work: () => unknown, options: { before?: () => unknown; aim?: number; warmUp?: boolean; note?: string } = {}): Promise<Measure> {
+export async function time(
+  name: string,
+  runs: number,
+  work: () => unknown,
+  options: { before?: () => unknown; aim?: number; warmUp?: boolean; note?: string } = {},
+): Promise<Measure> {
   const values: number[] = [];
   for (let run = options.warmUp === false ? 0 : -1; run < runs; run++) {
     await options.before?.();
@@ -24,9 +35,23 @@ export function formatTable(measures: readonly Measure[]): string {
   const digits = (unit: Measure['unit']) => (unit === 's' ? 3 : 1);
   const rows = measures.map(({ name, unit, values, aim, note }) => {
     const show = (value: number) => value.toFixed(digits(unit));
-    return [name, `${show(median(values))} ${unit}`, `${show(Math.min(...values))}..${show(Math.max(...values))}`, String(values.length), aim === undefined ? '' : `<= ${aim} ${unit}`, note ?? ''];
+    return [
+      name,
+      `${show(median(values))} ${unit}`,
+      `${show(Math.min(...values))}..${show(Math.max(...values))}`,
+      String(values.length),
+      aim === undefined ? '' : `<= ${aim} ${unit}`,
+      note ?? '',
+    ];
   });
   const table = [['measure', 'median', 'spread', 'runs', 'aim', ''], ...rows];
   const widths = [0, 1, 2, 3, 4, 5].map((column) => Math.max(...table.map((row) => (row[column] ?? '').length)));
-  return `${table.map((row) => row.map((cell, column) => (column === 0 || column === 5 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ').trimEnd()).join('\n')}\n`;
+  return `${table
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 || column === 5 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')}\n`;
 }

@@ -1,0 +1,110 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+export const launcher = fileURLToPath(new URL('../slipway', import.meta.url));
+
+/** A daemon on temporary directories, and the command line against it. */
+export class BenchEngine implements AsyncDisposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'slipway-bench-'));
+  readonly socket = join(this.directory, 'run/slipway.sock');
+  #daemon: ChildProcess | undefined;
+
+  static async start(): Promise<BenchEngine> {
+    const engine = new BenchEngine();
+    const log = openSync(join(engine.directory, 'daemon.log'), 'a');
+    engine.#daemon = spawn(launcher, ['daemon', '--root', join(engine.directory, 'root'), '--run', join(engine.directory, 'run')], {
+      stdio: ['ignore', log, log],
+    });
+    const end = performance.now() + 20_000;
+    while (!(await answers(engine.socket))) {
+      if (performance.now() > end || engine.#daemon.exitCode !== null)
+        throw new Error(`the daemon did not start:\n${readFileSync(join(engine.directory, 'daemon.log'), 'utf8')}`);
+      await sleep(20);
+    }
+    return engine;
+  }
+
+  get pid(): number {
+    const pid = this.#daemon?.pid;
+    if (pid === undefined) throw new Error('the daemon does not run');
+    return pid;
+  }
+
+  get environment(): NodeJS.ProcessEnv {
+    return { ...process.env, SLIPWAY_HOST: `unix://${this.socket}`, NO_COLOR: '1' };
+  }
+
+  async cli(...words: string[]): Promise<string> {
+    const { stdout } = await run(launcher, words, { env: this.environment, maxBuffer: 64 << 20 });
+    return stdout.trim();
+  }
+
+  /** An image with a static busybox: the smallest thing that runs `true`. */
+  async importBusybox(): Promise<string> {
+    const root = mkdtempSync(join(tmpdir(), 'slipway-busybox-'));
+    try {
+      await run(
+        'sh',
+        [
+          '-c',
+          'mkdir -p bin etc tmp && cp "$(command -v busybox)" bin/ && for name in sh true sleep echo cat; do ln -s busybox bin/$name; done && echo root:x:0:0:root:/:/bin/sh > etc/passwd && tar cf ../busybox.tar .',
+          '--',
+        ],
+        { cwd: root },
+      );
+      const tar = join(root, '../busybox.tar');
+      await this.cli('import', tar, 'busybox:bench');
+      rmSync(tar);
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+    return 'busybox:bench';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ids = (await this.cli('ps', '-aq').catch(() => '')).split('\n').filter(Boolean);
+    if (ids.length > 0) await this.cli('rm', '-f', ...ids).catch(() => undefined);
+    const daemon = this.#daemon;
+    if (daemon !== undefined && daemon.exitCode === null) {
+      const ended = new Promise((resolve) => daemon.once('exit', resolve));
+      daemon.kill('SIGTERM');
+      await ended;
+    }
+    await unmountBelow(this.directory);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Resident memory of a process in MB (VmRSS). */
+export function residentMegabytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+async function unmountBelow(directory: string): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((path) => path.startsWith(`${directory}/`));
+  for (const path of mounts.reverse()) await run('umount', ['-l', path]).catch(() => undefined);
+}
+
+function answers(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const client = connect(socket);
+    client.once('connect', () => {
+      client.destroy();
+      resolve(true);
+    });
+    client.once('error', () => resolve(false));
+  });
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
