@@ -64,6 +64,8 @@ export type BootstrapRequest = {
   reference: string;
   mirror?: string | undefined;
   noCache?: boolean | undefined;
+  /** Trust what the host's administrator added to its certificates, too. */
+  hostCertificates?: boolean | undefined;
 };
 
 export type BootstrapLine =
