@@ -5,7 +5,8 @@ import type { Digest } from '../oci/digest.ts';
 import type { TreeId } from '../store/model.ts';
 
 export type ContainerState =
-  | { status: 'created' }
+  /** `exitCode` and `error` say why a start failed. */
+  | { status: 'created'; exitCode?: number; error?: string }
   | { status: 'running'; pid: number; startedAtMs: number; paused: boolean; restarting?: false }
   | { status: 'restarting'; exitCode: number; finishedAtMs: number; startedAtMs: number }
   | { status: 'exited'; exitCode: number; startedAtMs: number; finishedAtMs: number; oomKilled: boolean; error?: string | undefined }
@@ -39,6 +40,8 @@ export type ContainerRecord = {
   /** Set when a person or client stopped it, so that `unless-stopped` and `always` know. */
   stoppedByUser: boolean;
   snapshotter: string;
+  /** Paths in the root (relative) that are there only for the engine to mount over: left out when the upper is captured. */
+  stubs?: string[];
 };
 
 export type ExecRecord = {

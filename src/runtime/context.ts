@@ -1,0 +1,53 @@
+import type { LogReader } from '../logging/port.ts';
+import type { Networks } from '../network/port.ts';
+import type { Snapshotter } from '../snapshot/port.ts';
+import type { Store } from '../store/port.ts';
+import type { Volumes } from '../volumes/port.ts';
+import type { Cgroups } from './cgroups.ts';
+import type { Container } from './container.ts';
+import type { ConmonMonitor } from './drivers/conmon.ts';
+import type { OciRuntime } from './drivers/oci-runtime.ts';
+import type { RuntimePaths } from './paths.ts';
+import type { ContainerEvent } from './port.ts';
+import type { Registry } from './registry.ts';
+import type { HostFacts } from './spec/build.ts';
+
+/** The runtimes of the configuration; `HostConfig.Runtime` names one. */
+export type Runtimes = { default: string; all: ReadonlyMap<string, OciRuntime> };
+
+/** What the parts of the engine share. */
+export type EngineContext = {
+  store: Pick<Store, 'images' | 'uses'>;
+  snapshotter: Snapshotter;
+  networks: Networks;
+  volumes: Volumes;
+  logs: LogReader;
+  runtimes: Runtimes;
+  monitor: ConmonMonitor;
+  cgroups: Cgroups;
+  facts: HostFacts;
+  paths: RuntimePaths;
+  /** `/slipway-<root id>`: the parent of all groups of this engine. */
+  cgroupParent: string;
+  /** A static init on the host; undefined when there is none. */
+  initPath: string | undefined;
+  registry: Registry;
+  emit(container: Container, action: ContainerEvent['action'], attributes?: Record<string, string>): void;
+  /** Something that went wrong where nobody waits for an answer. */
+  report(container: string, error: unknown): void;
+  now(): number;
+};
+
+export function containerCgroup(context: EngineContext, id: string): string {
+  return `${context.cgroupParent}/${id}`;
+}
+
+export function monitorCgroup(context: EngineContext, id: string): string {
+  return `${context.cgroupParent}/mon-${id}`;
+}
+
+export function runtimeOf(context: EngineContext, name: string | undefined): OciRuntime {
+  const runtime = context.runtimes.all.get(name || context.runtimes.default);
+  if (!runtime) throw new Error(`runtime ${name} is not configured`);
+  return runtime;
+}

@@ -1,0 +1,440 @@
+import type { CreateContainerRequest } from '../api-types/container.ts';
+import { EngineError, isErrno } from '../base/errors.ts';
+import { killProcess, pidfdSendSignal } from '../kernel/process.ts';
+import type { LiveSpool, LogReader } from '../logging/port.ts';
+import type { Networks } from '../network/port.ts';
+import type { Snapshotter } from '../snapshot/port.ts';
+import type { Store } from '../store/port.ts';
+import type { Volumes } from '../volumes/port.ts';
+import { type AttachmentOptions, ContainerAttachment } from './attachment.ts';
+import { Cgroups } from './cgroups.ts';
+import type { Container } from './container.ts';
+import { containerCgroup, type EngineContext, type Runtimes, runtimeOf } from './context.ts';
+import { createContainer } from './create/create.ts';
+import type { ConmonMonitor } from './drivers/conmon.ts';
+import { ExecSessions } from './exec.ts';
+import { hostFacts } from './host-facts.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { checkName } from './names.ts';
+import { RuntimePaths } from './paths.ts';
+import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, WaitCondition } from './port.ts';
+import { openPaths } from './processes.ts';
+import { recover } from './recover.ts';
+import { Registry } from './registry.ts';
+import { parseSignal, SIGKILL, SIGTERM } from './signals.ts';
+import { spoolLimits } from './spool-limits.ts';
+import { top } from './top.ts';
+
+export type ContainerEngineOptions = {
+  store: Pick<Store, 'images' | 'uses'>;
+  snapshotter: Snapshotter;
+  networks: Networks;
+  volumes: Volumes;
+  logs: LogReader;
+  runtimes: Runtimes;
+  monitor: ConmonMonitor;
+  paths: { root: string; run: string };
+  /** Short and derived from the root: names cgroups, so that engines on one host do not meet. */
+  rootId: string;
+  /** A static init on the host (catatonit); without one containers run without. */
+  initPath?: string | undefined;
+  onEvent?: ((event: ContainerEvent) => void) | undefined;
+  /** Failures where nobody waits for an answer, such as in cleaning up after an exit. */
+  onError?: ((containerId: string, error: unknown) => void) | undefined;
+  clock?: { now(): number } | undefined;
+};
+
+const defaultStopTimeoutSeconds = 10;
+/** How long SIGKILL may take before it is called a failure. */
+const killTimeoutMs = 15_000;
+
+/**
+ * Containers over an OCI runtime and a monitor a container. The state is in one JSON file each (docs/formats/container.md), written before
+ * what it announces; processes outlive the engine, and `recover` takes them up again.
+ */
+export class ContainerEngine implements Containers {
+  readonly #context: EngineContext;
+  readonly #lifecycle: Lifecycle;
+  readonly #execs: ExecSessions;
+
+  constructor(options: ContainerEngineOptions) {
+    const paths = new RuntimePaths(options.paths);
+    const cgroups = new Cgroups();
+    const { onEvent, onError, clock = Date } = options;
+    this.#context = {
+      ...options,
+      paths,
+      cgroups,
+      facts: hostFacts(cgroups),
+      cgroupParent: `/slipway-${options.rootId}`,
+      initPath: options.initPath,
+      registry: new Registry(paths),
+      emit: (container, action, attributes) => onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) }),
+      report: (container, error) => onError?.(container, error),
+      now: () => clock.now(),
+    };
+    this.#lifecycle = new Lifecycle(this.#context);
+    this.#execs = new ExecSessions(this.#context);
+  }
+
+  async create(request: CreateContainerRequest, options: { name?: string } = {}): Promise<{ record: ContainerRecord; warnings: string[] }> {
+    const { container, warnings } = await createContainer(this.#context, request, options.name);
+    this.#context.emit(container, 'create');
+    return { record: container.record, warnings };
+  }
+
+  async start(name: string): Promise<void> {
+    const container = this.#find(name);
+    await container.exclusive(async () => {
+      const { state } = container.record;
+      if (state.status === 'running') throw notModified(container, 'is already running');
+      if (state.status === 'removing') throw goingAway(container);
+      clearTimeout(container.restartTimer);
+      container.backoffMs = 0;
+      container.record.restartCount = 0;
+      try {
+        await this.#lifecycle.startLocked(container);
+      } catch (error) {
+        if (container.record.hostConfig.AutoRemove) await this.#lifecycle.removeLocked(container, { volumes: true });
+        throw error;
+      }
+    });
+    this.#context.store.uses.touch('image', container.record.image.id).catch((error) => this.#context.report(container.id, error));
+  }
+
+  async stop(name: string, options: { timeoutSeconds?: number; signal?: string } = {}): Promise<void> {
+    const container = this.#find(name);
+    const { config } = container.record;
+    const stopped = await this.#stop(
+      container,
+      parseSignal(options.signal || config.StopSignal || String(SIGTERM)),
+      options.timeoutSeconds ?? config.StopTimeout,
+    );
+    if (!stopped) throw notModified(container, 'is not running');
+    this.#context.emit(container, 'stop');
+  }
+
+  /** False when it did not run. */
+  async #stop(container: Container, signal: number, timeoutSeconds = defaultStopTimeoutSeconds): Promise<boolean> {
+    const before = container.exits;
+    const ended = () => container.exits > before || container.removed || undefined;
+    const running = await container.exclusive(async () => {
+      const { state } = container.record;
+      if (state.status !== 'running' && state.status !== 'restarting') return false;
+      container.record.stoppedByUser = true;
+      if (state.status === 'restarting') {
+        await this.#cancelRestart(container);
+        return true;
+      }
+      await this.#context.registry.save(container);
+      await this.#signal(container, signal);
+      return true;
+    });
+    if (!running || container.record.state.status === 'exited') return running;
+    if (timeoutSeconds < 0) await container.waitFor(ended);
+    else if (!(await within(timeoutSeconds * 1000, container.waitFor(ended)))) await this.#killAndWait(container, ended);
+    // A start or a removal that follows must find names, ports and mounts free.
+    await container.exclusive(async () => undefined);
+    return true;
+  }
+
+  async #killAndWait(container: Container, ended: () => true | undefined): Promise<void> {
+    await container.exclusive(() => this.#signal(container, SIGKILL));
+    if (await within(killTimeoutMs, container.waitFor(ended))) return;
+    throw new EngineError(
+      'Internal',
+      'KILL_TIMEOUT',
+      `container ${container.record.name} did not end within ${killTimeoutMs / 1000} s of SIGKILL`,
+      {
+        hint: 'A process of it waits in the kernel, for a disk or network that does not answer.',
+      },
+    );
+  }
+
+  async #cancelRestart(container: Container): Promise<void> {
+    const { state } = container.record;
+    if (state.status !== 'restarting') return;
+    clearTimeout(container.restartTimer);
+    const { exitCode, startedAtMs, finishedAtMs } = state;
+    container.record.state = { status: 'exited', exitCode, startedAtMs, finishedAtMs, oomKilled: false };
+    await this.#context.registry.save(container);
+    container.changed();
+  }
+
+  async kill(name: string, signal = 'SIGKILL'): Promise<void> {
+    const container = this.#find(name);
+    const number = parseSignal(signal);
+    const stopSignal = parseSignal(container.record.config.StopSignal || String(SIGTERM));
+    await container.exclusive(async () => {
+      if (container.record.state.status === 'restarting') {
+        container.record.stoppedByUser = true;
+        return this.#cancelRestart(container);
+      }
+      requireRunning(container, 'kill container');
+      if (number === SIGKILL || number === stopSignal) {
+        container.record.stoppedByUser = true;
+        await this.#context.registry.save(container);
+      }
+      return this.#signal(container, number);
+    });
+    this.#context.emit(container, 'kill', { signal: String(number) });
+  }
+
+  /** To the container's first process. A frozen one gets it once thawed, which for signals that end it is now. */
+  async #signal(container: Container, signal: number): Promise<void> {
+    const { state } = container.record;
+    if (state.status !== 'running') return;
+    try {
+      if (container.pidfd !== undefined) pidfdSendSignal(container.pidfd, signal);
+      else if (container.run) killProcess(container.run.process.pid, signal);
+    } catch (error) {
+      if (!isErrno(error, 'ESRCH')) throw error;
+    }
+    if (state.paused && container.record.stoppedByUser) await this.#resume(container);
+  }
+
+  async restart(name: string, options: { timeoutSeconds?: number; signal?: string } = {}): Promise<void> {
+    const container = this.#find(name);
+    const { config } = container.record;
+    container.keep = true;
+    try {
+      await this.#stop(container, parseSignal(options.signal || config.StopSignal || String(SIGTERM)), options.timeoutSeconds ?? config.StopTimeout);
+    } finally {
+      container.keep = false;
+    }
+    await this.start(container.id);
+    this.#context.emit(container, 'restart');
+  }
+
+  async pause(name: string): Promise<void> {
+    const container = this.#find(name);
+    await container.exclusive(async () => {
+      const state = requireRunning(container, 'pause container');
+      if (state.paused) throw new EngineError('Conflict', 'CONTAINER_PAUSED', `Container ${container.id} is already paused`);
+      await runtimeOf(this.#context, container.run?.runtime).pause(container.id);
+      container.record.state = { ...state, paused: true };
+      await this.#context.registry.save(container);
+    });
+    this.#context.emit(container, 'pause');
+  }
+
+  async unpause(name: string): Promise<void> {
+    const container = this.#find(name);
+    await container.exclusive(async () => {
+      const state = requireRunning(container, 'unpause container');
+      if (!state.paused) throw new EngineError('Conflict', 'CONTAINER_NOT_PAUSED', `Container ${container.id} is not paused`);
+      await this.#resume(container);
+    });
+    this.#context.emit(container, 'unpause');
+  }
+
+  async #resume(container: Container): Promise<void> {
+    await runtimeOf(this.#context, container.run?.runtime).resume(container.id);
+    const { state } = container.record;
+    if (state.status === 'running') container.record.state = { ...state, paused: false };
+    await this.#context.registry.save(container);
+  }
+
+  async rename(name: string, to: string): Promise<void> {
+    const container = this.#find(name);
+    const { registry } = this.#context;
+    const plain = checkName(to.replace(/^\//, ''));
+    const oldName = container.record.name;
+    if (plain === oldName)
+      throw new EngineError('InvalidArgument', 'NAME_UNCHANGED', 'Renaming a container with the same name as its current name');
+    await registry.claimName(plain, container.id);
+    await container.exclusive(async () => {
+      container.record.name = plain;
+      try {
+        await registry.save(container);
+      } catch (error) {
+        container.record.name = oldName;
+        registry.releaseName(plain, container.id);
+        throw error;
+      }
+      registry.releaseName(oldName, container.id);
+    });
+    this.#context.emit(container, 'rename', { oldName: `/${oldName}` });
+  }
+
+  async remove(name: string, options: { force?: boolean; volumes?: boolean } = {}): Promise<void> {
+    const container = this.#find(name);
+    const { status } = container.record.state;
+    if (status === 'running' || status === 'restarting') {
+      if (!options.force) throw running(container);
+      await this.#stop(container, SIGKILL);
+    }
+    await container.exclusive(async () => {
+      // An automatic removal may have been first.
+      if (container.removed) return;
+      if (container.record.state.status === 'running') throw running(container);
+      await this.#lifecycle.removeLocked(container, { volumes: options.volumes ?? false });
+    });
+    this.#execs.forget(container.id);
+  }
+
+  async get(name: string): Promise<ContainerRecord> {
+    return this.#find(name).record;
+  }
+
+  async list(): Promise<ContainerRecord[]> {
+    return this.#context.registry
+      .all()
+      .map(({ record }) => record)
+      .sort((a, b) => b.createdAtMs - a.createdAtMs);
+  }
+
+  async wait(name: string, condition: WaitCondition = 'not-running', signal?: AbortSignal): Promise<{ exitCode: number; error?: string }> {
+    const container = this.#find(name);
+    const before = container.exits;
+    const exit = () => {
+      const last = container.lastExit ?? savedExit(container.record);
+      return { exitCode: last.exitCode, ...(last.error ? { error: last.error } : {}) };
+    };
+    return container.waitFor(() => {
+      if (container.removed) return exit();
+      if (condition === 'next-exit') return container.exits > before ? exit() : undefined;
+      const { status } = container.record.state;
+      return condition === 'not-running' && status !== 'running' && status !== 'restarting' ? exit() : undefined;
+    }, signal);
+  }
+
+  async attach(name: string, options: AttachmentOptions): Promise<Attachment> {
+    const container = this.#find(name);
+    const { state } = container.record;
+    if (state.status === 'running' && state.paused) {
+      throw new EngineError('Conflict', 'CONTAINER_PAUSED', `container ${container.id} is paused, unpause the container before attach`);
+    }
+    const attachment = new ContainerAttachment(container, this.#context.logs, options, () =>
+      this.#context.monitor.openStdin(this.#context.paths.bundle(container.id)),
+    );
+    this.#context.emit(container, 'attach');
+    return attachment;
+  }
+
+  /** Before a start: the size that its terminal begins with. */
+  async resize(name: string, size: { rows: number; columns: number }): Promise<void> {
+    const container = this.#find(name);
+    container.size = size;
+    if (container.record.state.status !== 'running') return;
+    await this.#context.monitor.resize(this.#context.paths.bundle(container.id), size);
+    this.#context.emit(container, 'resize', { height: String(size.rows), width: String(size.columns) });
+  }
+
+  async execCreate(name: string, exec: Omit<ExecRecord, 'id' | 'containerId' | 'state'>): Promise<ExecRecord> {
+    return this.#execs.create(this.#find(name), exec);
+  }
+
+  async execStart(id: string, options: { detach: boolean; size?: { rows: number; columns: number } }): Promise<Attachment | undefined> {
+    return this.#execs.start(id, options);
+  }
+
+  async execResize(id: string, size: { rows: number; columns: number }): Promise<void> {
+    this.#execs.resize(id, size);
+  }
+
+  async execGet(id: string): Promise<ExecRecord> {
+    return this.#execs.get(id);
+  }
+
+  async top(name: string, psArgs?: string): Promise<{ Titles: string[]; Processes: string[][] }> {
+    const container = this.#find(name);
+    requireRunning(container, 'top');
+    return top(await this.#context.cgroups.processes(containerCgroup(this.#context, container.id)), psArgs);
+  }
+
+  async withRootfs<T>(name: string, use: (rootfs: string) => Promise<T>): Promise<T> {
+    const container = this.#find(name);
+    const mounted = await container.exclusive(async () => {
+      if (container.record.state.status === 'removing') throw goingAway(container);
+      return this.#context.snapshotter.mount(container.id);
+    });
+    // It stays mounted: the next start finds it so, and an engine's start or a removal takes it away.
+    return use(mounted.rootfs);
+  }
+
+  /** Spools that monitors write now, for the rotator. */
+  spools(): LiveSpool[] {
+    const { registry, paths, monitor } = this.#context;
+    return registry.all().flatMap((container) => {
+      const { run, id, record } = container;
+      if (record.state.status !== 'running' || !run) return [];
+      return [
+        {
+          id,
+          directory: paths.log(id),
+          ...spoolLimits(record.hostConfig.LogConfig),
+          openPaths: () => openPaths(run.monitor.pid),
+          reopen: () => monitor.reopenLog(paths.bundle(id)),
+        },
+      ];
+    });
+  }
+
+  /** Names of the containers that mount a volume. */
+  volumeUsers(volume: string): string[] {
+    return this.#context.registry.all().flatMap(({ record }) => (record.mounts.some(({ name }) => name === volume) ? [record.id] : []));
+  }
+
+  /** Resolves when the container does not run, or is not there: the end of a log that is followed. */
+  async ended(id: string): Promise<void> {
+    const container = this.#context.registry.byId(id);
+    await container?.waitFor(() => (container.removed || container.record.state.status !== 'running' ? true : undefined));
+  }
+
+  async recover(): Promise<void> {
+    await recover(this.#context, this.#lifecycle);
+  }
+
+  async close(): Promise<void> {
+    this.#lifecycle.close();
+  }
+
+  #find(name: string): Container {
+    return this.#context.registry.find(name);
+  }
+}
+
+function requireRunning(container: Container, what: string) {
+  const { state, name } = container.record;
+  if (state.status === 'running') return state;
+  throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Cannot ${what}: ${name}: Container ${container.id} is not running`, {
+    hint: `Start it first: slipway start ${name}`,
+  });
+}
+
+function notModified(container: Container, what: string): EngineError {
+  return new EngineError('NotModified', 'NOT_MODIFIED', `container ${container.record.name} ${what}`);
+}
+
+function running(container: Container): EngineError {
+  return new EngineError(
+    'Conflict',
+    'CONTAINER_RUNNING',
+    `cannot remove container "/${container.record.name}": container is running: stop the container before removing or force remove`,
+    {
+      hint: `slipway rm -f ${container.record.name}`,
+    },
+  );
+}
+
+function goingAway(container: Container): EngineError {
+  return new EngineError('Conflict', 'CONTAINER_REMOVING', `container ${container.record.name} is marked for removal and cannot be used`);
+}
+
+function savedExit({ state }: ContainerRecord): { exitCode: number; error?: string | undefined } {
+  if (state.status === 'exited') return { exitCode: state.exitCode, error: state.error };
+  if (state.status === 'created') return { exitCode: state.exitCode ?? 0, error: state.error };
+  return { exitCode: 0 };
+}
+
+/** Whether it resolved in time. */
+async function within(timeoutMs: number, promise: Promise<unknown>): Promise<boolean> {
+  const timeout = Promise.withResolvers<false>();
+  const timer = setTimeout(() => timeout.resolve(false), timeoutMs);
+  try {
+    return await Promise.race([promise.then(() => true), timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
