@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { writeSync } from 'node:fs';
 import { isErrno } from '../base/errors.ts';
 
 /** Thrown when the reader of standard output has gone; the dispatcher then ends quietly, as SIGPIPE would end another program. */
@@ -59,7 +59,7 @@ function writeAll(fd: number, data: string | Uint8Array): void {
   let written = 0;
   while (written < bytes.length) {
     try {
-      written += fs.writeSync(fd, bytes, written);
+      written += writeSync(fd, bytes, written);
     } catch (error) {
       // Somebody else who shares the pipe or terminal made it non-blocking: wait for its reader.
       if (isErrno(error, 'EAGAIN')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);

@@ -62,16 +62,17 @@ export class PlainProgress implements Progress {
 
   #print(vertex: Vertex, lines: readonly string[]): void {
     if (lines.length === 0) return;
-    this.#turnTo(vertex);
+    this.#turnTo(vertex, true);
     const time = ((this.#now() - vertex.startedMs) / 1000).toFixed(3);
     this.#write(lines.map((text) => `#${vertex.number} ${time} ${text}\n`).join(''));
   }
 
-  #turnTo(vertex: Vertex): void {
+  #turnTo(vertex: Vertex, speaking = false): void {
     if (this.#last === vertex.number) return;
-    const again = this.#named.has(vertex.number) && vertex.state === 'running' ? ' ...' : '';
     if (this.#last !== 0) this.#write('\n');
-    if (!this.#named.has(vertex.number) || again !== '') this.#write(`#${vertex.number} ${vertex.name}${again}\n`);
+    const known = this.#named.has(vertex.number);
+    if (!known) this.#write(`#${vertex.number} ${vertex.name}\n`);
+    else if (speaking) this.#write(`#${vertex.number} ${vertex.name} ...\n`);
     this.#named.add(vertex.number);
     this.#last = vertex.number;
   }

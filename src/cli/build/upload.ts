@@ -1,5 +1,4 @@
-import type { Stats } from 'node:fs';
-import { lstat, open, readdir, readFile, readlink } from 'node:fs/promises';
+import { promises as fs, type Stats } from 'node:fs'; // node:fs/promises would be loaded by every command of the bundle
 import { type ByteString, fromBuffer, toBytes, toPathBuffer } from '../../base/bytes.ts';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { createIgnore, type Ignore } from '../../oci/ignore.ts';
@@ -31,7 +30,7 @@ export async function* emptyTar(): AsyncGenerator<Uint8Array, void, undefined> {
 async function readIgnore(directory: string, dockerfile: string): Promise<Ignore> {
   for (const name of [`${dockerfile}.dockerignore`, '.dockerignore']) {
     try {
-      return createIgnore((await readFile(`${directory}/${name}`, 'utf8')).split(/\r?\n/));
+      return createIgnore((await fs.readFile(`${directory}/${name}`, 'utf8')).split(/\r?\n/));
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) throw error;
     }
@@ -51,10 +50,10 @@ class Walker {
   }
 
   async *directory(path: ByteString): AsyncGenerator<Uint8Array, void, undefined> {
-    const names = (await readdir(this.#full(path), { encoding: 'buffer' })).map(fromBuffer).sort();
+    const names = (await fs.readdir(this.#full(path), { encoding: 'buffer' })).map(fromBuffer).sort();
     for (const name of names) {
       const child = (path === '' ? name : `${path}/${name}`) as ByteString;
-      const stats = await lstat(this.#full(child));
+      const stats = await fs.lstat(this.#full(child));
       const ignored = !this.#always.has(child) && this.#ignore.ignores(child, stats.isDirectory());
       if (stats.isDirectory()) yield* this.#subdirectory(child, stats, ignored);
       else if (!ignored) yield* this.#entry(child, stats);
@@ -76,7 +75,7 @@ class Walker {
 
   async *#entry(path: ByteString, stats: Stats): AsyncGenerator<Uint8Array, void, undefined> {
     if (stats.isSymbolicLink()) {
-      const target = fromBuffer(await readlink(this.#full(path), { encoding: 'buffer' }));
+      const target = fromBuffer(await fs.readlink(this.#full(path), { encoding: 'buffer' }));
       yield encodeTarHeader({ ...member('symlink', path, stats), linkTarget: target });
     } else if (stats.isFile()) {
       yield encodeTarHeader({ ...member('file', path, stats), size: stats.size });
@@ -86,7 +85,7 @@ class Walker {
   }
 
   async *#content(path: ByteString, size: number): AsyncGenerator<Uint8Array, void, undefined> {
-    const handle = await open(this.#full(path), 'r');
+    const handle = await fs.open(this.#full(path), 'r');
     try {
       for (let at = 0; at < size; ) {
         const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(Math.min(readBytes, size - at)));

@@ -6,7 +6,7 @@ import { defineCommand } from '../command.ts';
 import { boolean } from '../flags.ts';
 import { formatFlag, printListing, type Row } from '../format/listing.ts';
 import { ellipsis, goTime, humanAge, humanSize, shortId } from '../format/units.ts';
-import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
@@ -126,7 +126,7 @@ export const imagePrune = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove images that no name leads to',
   args: [0, 0],
-  flags: { all: boolean('All that no container uses', { short: 'a' }), filter: filterFlag, force: forceFlag },
+  flags: { all: boolean('All that no container uses', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     const what = flags.all ? 'all images that no container uses' : 'all images without a name';
     if (!(await confirm(context, `This removes ${what}.`, flags.force))) return 1;

@@ -5,7 +5,7 @@ import { route } from '../client/client.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { boolean, integer, text, usageError } from '../flags.ts';
 import { humanSize } from '../format/units.ts';
-import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
@@ -134,7 +134,7 @@ export const containerPrune = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove all stopped containers',
   args: [0, 0],
-  flags: { filter: filterFlag, force: forceFlag },
+  flags: { filter: pruneFilterFlag, force: forceFlag },
   async run(context: Context, flags) {
     if (!(await confirm(context, 'This removes all stopped containers.', flags.force))) return 1;
     const pruned = await context.client.post<ContainersPruneResponse>('/containers/prune', {

@@ -6,7 +6,7 @@ import { defineCommand } from '../command.ts';
 import { boolean, list, text } from '../flags.ts';
 import { formatFlag, printListing } from '../format/listing.ts';
 import { shortId } from '../format/units.ts';
-import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { parseLabels, parsePairs } from '../parse/key-values.ts';
 import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
@@ -88,7 +88,7 @@ export const networkPrune = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove all networks that no container uses',
   args: [0, 0],
-  flags: { filter: filterFlag, force: forceFlag },
+  flags: { filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     if (!(await confirm(context, 'This removes all networks that no container uses.', flags.force))) return 1;
     const pruned = await context.client.post<NetworksPruneResponse>('/networks/prune', { query: { filters: parseFilters(flags.filter) } });

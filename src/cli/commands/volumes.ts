@@ -5,7 +5,7 @@ import { defineCommand } from '../command.ts';
 import { boolean, list, text, usageError } from '../flags.ts';
 import { formatFlag, printListing } from '../format/listing.ts';
 import { humanSize } from '../format/units.ts';
-import { filterFlag, parseFilters } from '../parse/filters.ts';
+import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { parseLabels, parsePairs } from '../parse/key-values.ts';
 import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
@@ -70,7 +70,7 @@ export const volumePrune = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove anonymous volumes that no container uses',
   args: [0, 0],
-  flags: { all: boolean('Named ones too', { short: 'a' }), filter: filterFlag, force: forceFlag },
+  flags: { all: boolean('Named ones too', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     const what = flags.all ? 'all volumes' : 'all anonymous volumes';
     if (!(await confirm(context, `This removes ${what} that no container uses.`, flags.force))) return 1;

@@ -1,7 +1,10 @@
 import { list, usageError } from '../flags.ts';
 import { cut } from './key-values.ts';
 
-export const filterFlag = list('Only those that match, such as name=web or label=tier=db', { short: 'f', value: 'KEY=VALUE' });
+const help = 'Only those that match, such as name=web or label=tier=db';
+export const filterFlag = list(help, { short: 'f', value: 'KEY=VALUE' });
+/** For prune commands, whose `-f` is `--force`. */
+export const pruneFilterFlag = list(help, { value: 'KEY=VALUE' });
 
 /** Docker's `--filter KEY=VALUE`, given any number of times, as the API's `filters` parameter. undefined when there is none. */
 export function parseFilters(texts: readonly string[]): string | undefined {

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { catalog, type Entry, sections } from './catalog.ts';
+import type { Command } from './command.ts';
+import { commandHelp, groupHelp, programHelp } from './help.ts';
+import { nearest } from './suggest.ts';
+
+async function commands(entries: Readonly<Record<string, Entry>> = catalog, prefix = ''): Promise<[string, Command][]> {
+  const found = await Promise.all(
+    Object.entries(entries).map(async ([name, entry]): Promise<[string, Command][]> => {
+      if (entry.kind === 'group') return commands(entry.entries, `${prefix}${name} `);
+      return entry.kind === 'command' ? [[`${prefix}${name}`, await entry.load()]] : [];
+    }),
+  );
+  return found.flat();
+}
+
+test('the help lists each command once', () => {
+  const listed = sections.flatMap(([, names]) => names);
+  assert.deepEqual([...listed].sort(), Object.keys(catalog).sort());
+});
+
+test('every command loads, and its flags have names of their own', async () => {
+  for (const [path, command] of await commands()) {
+    const names = Object.entries(command.flags).flatMap(([name, flag]) => [
+      `--${name}`,
+      ...(flag.aliases ?? []).map((alias) => `--${alias}`),
+      ...(flag.short === undefined ? [] : [`-${flag.short}`]),
+    ]);
+    assert.equal(new Set(names).size, names.length, `${path}: ${names.join(' ')}`);
+    assert.match(command.summary, /^[A-Z].*[^.]$/, path);
+    for (const name of Object.keys(command.flags)) assert.ok(commandHelp(path, command).includes(`--${name}`), `${path} --${name}`);
+  }
+});
+
+test('helps of the program and of groups', async () => {
+  assert.match(await programHelp(), /Containers:\n {2}run +Make a container/);
+  const group = catalog.image;
+  assert.ok(group?.kind === 'group');
+  assert.match(await groupHelp('image', group), /ls +List images/);
+});
+
+test('the nearest word is near', () => {
+  assert.equal(nearest('imgaes', Object.keys(catalog)), 'images');
+  assert.equal(nearest('stpo', Object.keys(catalog)), 'stop');
+  assert.equal(nearest('frobnicate', Object.keys(catalog)), undefined);
+});
