@@ -32,6 +32,7 @@ export async function benchTrees({ runs, say }: BenchOptions): Promise<Measure[]
         await snapshotter.remove(id);
       };
       measures.push(await time('snapshot made, mounted and removed', runs, mount));
+      await snapshotter.discardProjection(after.id);
       return measures;
     });
   } finally {
