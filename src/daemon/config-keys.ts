@@ -1,0 +1,51 @@
+import { nearest } from '../base/nearest.ts';
+
+/** A value as TOML, a flag or a variable gives it. */
+export type RawValue = string | number | boolean | readonly unknown[] | { readonly [key: string]: unknown };
+
+/** One key of the configuration under its three names. */
+export type Key = {
+  /** In the file: `network.mtu` is `mtu` in `[network]`. */
+  name: string;
+  flag: string;
+  variable: string;
+  placeholder: string;
+  help: string;
+  /** Repeating the flag adds to it. */
+  list: boolean;
+  inFile: boolean;
+};
+
+function key(name: string, placeholder: string, help: string, options: Partial<Key> = {}): Key {
+  const flag = options.flag ?? name.replace('.', '-');
+  const variable = `SLIPWAY_${name.toUpperCase().replace(/[.-]/g, '_')}`;
+  return { name, flag, variable, placeholder, help, list: false, inFile: true, ...options };
+}
+
+/** Every key that there is; packaging/slipway.toml shows each. */
+export const keys: readonly Key[] = [
+  key('config', 'FILE', 'configuration file (default /etc/slipway/slipway.toml, where there is one)', { inFile: false }),
+  key('root', 'DIR', 'images, containers, volumes (default /var/lib/slipway)'),
+  key('run', 'DIR', 'sockets, mounts, namespaces (default /run/slipway)'),
+  key('socket', 'PATH', 'where the API is served (default <run>/slipway.sock)'),
+  key('docker-socket', 'PATH', 'a second socket, for clients that look for /var/run/docker.sock'),
+  key('group', 'NAME', 'whose members may use the sockets (default slipway)'),
+  key('log-level', 'LEVEL', 'debug, info, warn or error (default info)'),
+  key('default-runtime', 'NAME', 'OCI runtime of containers that name none (default: the first of runc, crun that works)'),
+  key('runtimes', 'NAME=PATH', 'a further OCI runtime; may be repeated', { flag: 'runtime', list: true }),
+  key('snapshotter', 'NAME', 'erofs-overlay or hardlink-overlay (default: the first that works)'),
+  key('init', 'PATH', 'static init program for containers (default: catatonit, where installed)'),
+  key('conmon', 'PATH', 'container monitor (default: conmon in PATH)'),
+  key('network.subnet', 'CIDR', "the default network's subnet (default: one that nothing on the host uses)"),
+  key('network.pools', 'CIDR:BITS', "where other networks' subnets are picked from; may be repeated", { list: true }),
+  key('network.mtu', 'BYTES', "largest packet on bridges (default: that of the default route's interface)"),
+  key('network.netavark', 'PATH', 'netavark (default: found where the distribution has it)'),
+  key('network.aardvark-dns', 'PATH', 'aardvark-dns (default: found where the distribution has it)'),
+];
+
+export function nearestKey(word: string, nameOf: (key: Key) => string): string | undefined {
+  return nearest(
+    word,
+    keys.map(nameOf).filter((name) => name !== ''),
+  );
+}

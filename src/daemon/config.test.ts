@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { loadConfig } from './config.ts';
+import { keys } from './config-keys.ts';
+
+function fileOf(t: TestContext, content: string): string {
+  const directory = mkdtempSync(join(tmpdir(), 'slipway-config-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'slipway.toml');
+  writeFileSync(path, content);
+  return path;
+}
+
+test('without anything given there are defaults', () => {
+  const config = loadConfig([], {});
+  assert.equal(config.root, '/var/lib/slipway');
+  assert.equal(config.socket, '/run/slipway/slipway.sock');
+  assert.equal(config.dockerSocket, undefined);
+  assert.equal(config.logLevel, 'info');
+  assert.deepEqual(config.runtimes, {});
+});
+
+test('flags win over the environment, and that over the file', (t) => {
+  const path = fileOf(t, 'root = "/file/root"\nrun = "/file/run"\nlog-level = "warn"\n[network]\nmtu = 1400\n');
+  const config = loadConfig(['--config', path, '--log-level=debug'], {
+    SLIPWAY_RUN: '/env/run',
+    SLIPWAY_LOG_LEVEL: 'error',
+    HOME: '/root',
+  });
+  assert.equal(config.root, '/file/root');
+  assert.equal(config.run, '/env/run');
+  assert.equal(config.socket, '/env/run/slipway.sock');
+  assert.equal(config.logLevel, 'debug');
+  assert.equal(config.network.mtu, 1400);
+  assert.equal(loadConfig([], { SLIPWAY_CONFIG: path }).root, '/file/root');
+});
+
+test('runtimes and pools come in the form of each source', (t) => {
+  const path = fileOf(t, '[runtimes]\nrunsc = "/usr/bin/runsc"\nkata.path = "/opt/kata"\n[network]\npools = ["10.200.0.0/16:24"]\n');
+  const config = loadConfig(['--config', path, '--default-runtime', 'runsc'], {});
+  assert.deepEqual(config.runtimes, { runsc: { path: '/usr/bin/runsc' }, kata: { path: '/opt/kata' } });
+  assert.equal(config.defaultRuntime, 'runsc');
+  assert.deepEqual(config.network.pools, [{ base: { first: 0x0a_c8_00_00, prefixLength: 16 }, prefixLength: 24 }]);
+  const flags = loadConfig(['--runtime', 'a=/bin/a', '--runtime', 'b=/bin/b', '--network-pools', '10.1.0.0/16:20'], {});
+  assert.deepEqual(Object.keys(flags.runtimes), ['a', 'b']);
+  assert.equal(flags.network.pools?.[0]?.prefixLength, 20);
+});
+
+test('an unknown key is named, with the nearest there is, whatever the source', (t) => {
+  const cases: [string[], Record<string, string>, RegExp, RegExp][] = [
+    [['--docker-sokcet', '/x'], {}, /--docker-sokcet/, /--docker-socket/],
+    [['extra'], {}, /unknown option: extra/, /--help/],
+    [[], { SLIPWAY_LOGLEVEL: 'info' }, /SLIPWAY_LOGLEVEL/, /SLIPWAY_LOG_LEVEL/],
+    [['--config', fileOf(t, '[network]\nmtv = 1400\n')], {}, /network\.mtv/, /network\.mtu/],
+    [['--config', fileOf(t, 'rot = "/x"\n')], {}, /: rot$/, /root/],
+    [['--config', fileOf(t, '[runtimes.runsc]\npth = "/x"\n')], {}, /runtimes\.runsc\.pth/, /runtimes\.runsc\.path/],
+    [['--config', fileOf(t, '[nonsense]\na = 1\n')], {}, /nonsense/, /--help/],
+  ];
+  for (const [argv, env, message, hint] of cases) {
+    assert.throws(
+      () => loadConfig(argv, env),
+      (error: Error & { code?: string; hint?: string }) => {
+        assert.equal(error.code, 'CONFIG_UNKNOWN_KEY');
+        assert.match(error.message, message);
+        assert.match(error.hint ?? '', hint);
+        return true;
+      },
+    );
+  }
+});
+
+test("variables of the command line and of tests are not the daemon's", () => {
+  loadConfig([], { SLIPWAY_HOST: 'unix:///x', SLIPWAY_DEBUG: '1', SLIPWAY_LAUNCHER: '/x', SLIPWAY_TEST_ANYTHING: '1' });
+});
+
+test('values that cannot be are refused with their key and source', (t) => {
+  const cases: [string[], RegExp][] = [
+    [['--log-level', 'loud'], /log-level \(--log-level\).*debug, info/],
+    [['--network-mtu', '12'], /network\.mtu/],
+    [['--network-mtu', '1e3'], /network\.mtu/],
+    [['--network-subnet', '10.0.0.1/24'], /network\.subnet.*10\.0\.0\.0\/24/],
+    [['--network-pools', '10.0.0.0/16'], /network\.pools/],
+    [['--network-pools', '10.0.0.0/16:12'], /network\.pools/],
+    [['--root', '/'], /root \(--root\)/],
+    [['--root', '/srv', '--run', '/srv/run'], /run/],
+    [['--default-runtime', 'runsc'], /runc, crun/],
+    [['--runtime', 'runsc'], /runsc=\/path/],
+    [['--snapshotter', 'zfs'], /erofs-overlay/],
+    [['--group', 'not a group'], /group/],
+    [['--root'], /--root needs a value/],
+    [['--config', fileOf(t, 'root = "relative"\n')], /absolute/],
+    [['--config', fileOf(t, 'root = 7\n')], /not a path/],
+    [['--config', fileOf(t, 'root = "/x\n')], /line 1, column/],
+    [['--config', '/nonexistent/slipway.toml'], /no such file/],
+  ];
+  for (const [argv, message] of cases) assert.throws(() => loadConfig(argv, {}), { kind: 'InvalidArgument', message }, argv.join(' '));
+});
+
+test('the example in packaging shows every key, and is valid with each of them in effect', (t) => {
+  const example = readFileSync(fileURLToPath(new URL('../../packaging/slipway.toml', import.meta.url)), 'utf8');
+  assert.deepEqual(
+    loadConfig(['--config', fileOf(t, example)], {}),
+    loadConfig(['--config', fileOf(t, '')], {}),
+    'as installed it changes nothing',
+  );
+  const effective = example.replace(/^#(?=[a-z[])/gm, '');
+  loadConfig(['--config', fileOf(t, effective)], {});
+  for (const { name, inFile } of keys) {
+    if (inFile) assert.match(effective, new RegExp(`^(\\[)?${name.split('.').pop()}\\b`, 'm'), name);
+  }
+});
