@@ -10,7 +10,7 @@ export const databaseUrl = new URL('../../src/store/database/thread.ts', import.
 /** A store in a folder of its own (or in `root`), closed and removed at the end of the test: `await using store = await openStoreForTest()`. */
 export async function openStoreForTest(options: Partial<OpenStoreOptions> = {}): Promise<Store> {
   const root = options.root ?? mkdtempSync(join(tmpdir(), 'slipway-store-'));
-  const store = await openStore({ workerUrl, databaseUrl, jobIdleMs: 50, ...options, root });
+  const store = await openStore({ workerUrl, databaseUrl, jobIdleMs: 2000, ...options, root });
   const dispose = async () => {
     await store.close();
     if (options.root === undefined) rmSync(root, { recursive: true, force: true });

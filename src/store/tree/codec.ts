@@ -252,7 +252,8 @@ export function encodeRoot(writer: ByteWriter, root: Root): EncodedRoot {
   const contentStart = writer.length;
   writer.u8(rootContentMagic[0]);
   writer.u8(rootContentMagic[1]);
-  writer.u8(root.xattrs === undefined || root.xattrs.length === 0 ? version : version | hasXattrs);
+  writer.u8(version);
+  writer.u8(root.xattrs === undefined || root.xattrs.length === 0 ? 0 : hasXattrs);
   writeMeta(writer, root, '/');
   writer.digest(root.content);
   writeHardlinks(writer, root.hardlinks);
@@ -283,10 +284,10 @@ function writeHardlinks(writer: ByteWriter, hardlinks: Root['hardlinks']): void 
 export function decodeRoot(bytes: Uint8Array, what = 'a root record'): Root {
   const reader = new ByteReader(bytes, what);
   reader.magic(rootMagic, version);
-  if (reader.u8() !== rootContentMagic[0] || reader.u8() !== rootContentMagic[1]) reader.fail('its content does not start as it should');
+  reader.magic(rootContentMagic, version);
   const flags = reader.u8();
-  if ((flags & ~hasXattrs) !== version) reader.fail(`its format has version ${flags & typeMask}, this engine reads ${version}`);
-  const meta = readMeta(reader, (flags & hasXattrs) !== 0);
+  if ((flags & ~hasXattrs) !== 0) reader.fail(`it has the flags ${flags}`);
+  const meta = readMeta(reader, flags !== 0);
   const content = reader.digest();
   const hardlinks = readHardlinks(reader);
   const root = { ...meta, mtimeSec: 0, mtimeNsec: 0, full: noDigest, content, hardlinks };
