@@ -31,7 +31,7 @@ export function parsePlatform(text: string): Platform {
 }
 
 /** One spelling for each platform: aliases resolved, variants that say nothing removed (containerd's `platforms.Normalize`). */
-export function normalizePlatform(platform: Platform): Platform {
+function normalizePlatform(platform: Platform): Platform {
   const { os, architecture, variant, ...rest } = platform;
   const made = (name: string, kept?: string): Platform => ({
     ...rest,

@@ -19,7 +19,7 @@ const signatures: readonly (readonly [Compression, readonly number[]])[] = [
 ];
 
 /** Tells a compression by its first bytes. zstd may begin with a skippable frame (RFC 8878, 3.1.2). */
-export function detectCompression(head: Uint8Array): Compression {
+function detectCompression(head: Uint8Array): Compression {
   for (const [compression, bytes] of signatures) if (bytes.every((byte, index) => head[index] === byte)) return compression;
   const skippable = ((head[0] ?? 0) & 0xf0) === 0x50 && head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18;
   return skippable ? 'zstd' : 'none';
@@ -164,7 +164,7 @@ function explain(error: unknown, what: string): unknown {
   return error;
 }
 
-export function truncated(what: string): EngineError {
+function truncated(what: string): EngineError {
   return new EngineError('InvalidArgument', 'ARCHIVE_TRUNCATED', `${what} ends too early`, {
     hint: 'The archive was cut short: fetch or make it again.',
   });

@@ -6,7 +6,7 @@ import type { PaxRecord } from './pax.ts';
 export type SparseMap = number[];
 
 /** More extents than any sound archive has; a map is held in memory. */
-export const maxExtents = 1_000_000;
+const maxExtents = 1_000_000;
 
 /** What a PAX header says of a sparse file (GNU tar manual, "Storing Sparse Files"). In format 1.0 the map comes at the head of the data. */
 export type PaxSparse = { realSize: number; map: SparseMap | 'in-data' };

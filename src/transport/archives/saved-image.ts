@@ -69,7 +69,7 @@ async function makeLayer({ store, folder, signal }: Context, tree: TreeId): Prom
 }
 
 /** What was done stays told, but exactly one entry may claim the one layer: readers pair entries and layers by counting. */
-export function historyOfOneLayer(record: Pick<ImageRecord, 'history' | 'config'>): HistoryEntry[] {
+function historyOfOneLayer(record: Pick<ImageRecord, 'history' | 'config'>): HistoryEntry[] {
   const { history, config } = record;
   if (history.length === 0) {
     return [

@@ -10,6 +10,7 @@ import { compressionOf, readDecompressed, readRange } from '../compression.ts';
 
 /** More files than any archive of images has: two a layer, a few an image. */
 const maxMembers = 100_000;
+const reportEveryBytes = 16 * 1024 * 1024;
 
 /** A member of an image archive; its content is at `dataOffset` of the plain archive. */
 export type ScannedMember = { name: ByteString; type: TarType; linkTarget: ByteString; size: number; dataOffset: number };
@@ -58,9 +59,16 @@ function readContents(file: string, what: string): ScannedMember[] {
   return members;
 }
 
+/** Reporting is also where a job notices that it was cancelled. */
 async function* reporting(chunks: AsyncIterable<Buffer>, context: TreeContext): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  let reported = 0;
   for await (const chunk of chunks) {
-    context.report({ bytes: chunk.length });
+    bytes += chunk.length;
+    if (bytes - reported >= reportEveryBytes) {
+      reported = bytes;
+      context.report({ bytes });
+    }
     yield chunk;
   }
 }

@@ -34,7 +34,7 @@ export type UntarParams = {
 export type UntarResult = TreeRef & { readonly sources: readonly { digest: Digest; diffId: Digest; sizeBytes: number }[] };
 
 /** Progress: bytes of tar read so far, over all sources. */
-export type UntarProgress = { readonly bytes: number };
+type UntarProgress = { readonly bytes: number };
 
 const reportEveryBytes = 16 * 1024 * 1024;
 
