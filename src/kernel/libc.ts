@@ -29,12 +29,10 @@ export class SystemCallError extends Error {
 }
 
 function errnoName(errno: number): string {
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    // libuv has no name for a few of them (ESTALE, EUCLEAN): koffi's table has all.
-    return Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? `E${errno}`;
-  }
+  const name = getSystemErrorName(-errno);
+  if (/^E[A-Z0-9]+$/.test(name)) return name;
+  // libuv has no name for a few of them (ENOTBLK, ESTALE, EUCLEAN): koffi's table has all.
+  return Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? `E${errno}`;
 }
 
 export const errnoNumbers: Readonly<Record<string, number>> = koffi.os.errno;

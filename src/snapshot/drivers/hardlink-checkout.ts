@@ -142,7 +142,8 @@ class Checkout {
 
   #file(entry: FileEntry, target: Buffer, path: ByteString): void {
     if (++this.#files % filesBetweenReports === 0) this.#context.report({ files: this.#files });
-    if (this.canary === undefined && entry.size > 0 && path.length <= 100) this.canary = { path, object: entry.object };
+    if (this.canary === undefined && entry.size > 0 && path.length <= 100 && !this.#groups.has(path))
+      this.canary = { path, object: entry.object };
     const key = inodeKey(entry);
     for (let number = this.#used.get(key) ?? 0; ; number++) {
       this.#used.set(key, number + 1);

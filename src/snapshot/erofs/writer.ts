@@ -155,7 +155,8 @@ class ImageWriter {
     if (entry.size === 0) {
       return this.#placeInode(Layout.plain, mode, entry, 0, nlink, this.#xattrsOf(entry, path, []), 0, 0) / slotBytes;
     }
-    if (path.length <= 100 && entry.size <= 1 << 16) this.#considerCanary(path, entry.object);
+    // Not a hardlink: its content may change under another name, which a later look at the upper layer would miss.
+    if (nlink === 1 && path.length <= 100 && entry.size <= 1 << 16) this.#considerCanary(path, entry.object);
     let chunkBits = blockBits;
     while (chunkBits < maxChunkBits && 2 ** chunkBits < entry.size) chunkBits++;
     const chunks = Math.ceil(entry.size / 2 ** chunkBits);
