@@ -55,6 +55,7 @@ export type BuildBench = AsyncDisposable & {
 };
 
 export async function openBuilds(options: { steps?: StepRunner } = {}): Promise<BuildBench> {
+  process.umask(0o022);
   const folder = mkdtempSync(join(tmpdir(), 'slipway-build-'));
   const store = await openStoreForTest({ root: join(folder, 'root'), jobIdleMs: 500 });
   const steps = new ChrootSteps();
@@ -162,8 +163,9 @@ export function writeFiles(path: string, files: Files): void {
       else if (details.hardlink !== undefined) linkSync(join(path, details.hardlink), file);
       else writeFileSync(file, details.text ?? '');
     }
-    if (details.mode !== undefined) chmodSync(file, details.mode);
     if (details.uid !== undefined || details.gid !== undefined) lchownSync(file, details.uid ?? 0, details.gid ?? 0);
+    // Last, since a change of owner takes setuid away.
+    if (details.mode !== undefined) chmodSync(file, details.mode);
     if (details.mtime !== undefined) utimesSync(file, details.mtime, details.mtime);
   }
 }
