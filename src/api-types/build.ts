@@ -22,6 +22,8 @@ export type BuildLine =
       durationMs?: number;
       error?: string;
       reason?: string;
+      /** Counts, by name: of the build context `files`, `bytes`, `hashedFiles`. */
+      detail?: Record<string, number>;
     }
   | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr' /** base64 */; data: string }
   | { kind: 'warning'; message: string; line?: number }

@@ -58,6 +58,11 @@ export function buildApp(services: Services, options: { logger?: FastifyBaseLogg
     reply.header('Docker-Experimental', 'false');
     checkVersion(request.originalUrl);
   });
+  app.addHook('onSend', async (_request, reply, payload) => {
+    // Docker's clients take a body for JSON only when the type is exactly this; Fastify adds a charset.
+    if (String(reply.getHeader('content-type')).startsWith('application/json')) reply.header('content-type', 'application/json');
+    return payload;
+  });
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: 'page not found', code: 'ROUTE_NOT_FOUND' }));
   for (const routes of routeFamilies) routes(app, services);

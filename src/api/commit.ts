@@ -43,7 +43,7 @@ async function captureStill(services: Services, record: ContainerRecord, pause: 
   const still = pause && record.state.status === 'running' && !record.state.paused;
   if (still) await services.containers.pause(record.id);
   try {
-    return await services.snapshotter.capture(record.id, { stubs: services.stubs, signal });
+    return await services.snapshotter.capture(record.id, { stubs: record.stubs ?? [], signal });
   } finally {
     if (still) await services.containers.unpause(record.id);
   }

@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { writePatiently } from './stream.ts';
 
 export type HijackOptions = {
   /** What the client may ask for in its Upgrade header; it gets a 101 when it did. */
@@ -44,9 +44,8 @@ export class HijackedConnection {
     }
   }
 
-  async write(chunk: Uint8Array): Promise<void> {
-    if (this.#socket.destroyed || this.#socket.writableEnded) return;
-    if (!this.#socket.write(chunk)) await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]);
+  write(chunk: Uint8Array): Promise<void> {
+    return writePatiently(this.#socket, chunk);
   }
 
   /** Sends what is queued and closes both directions. */

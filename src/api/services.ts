@@ -40,8 +40,6 @@ export type Services = {
   events: EventBus;
   info: EngineInfo;
   containerPaths: ContainerPaths;
-  /** Paths (relative) in a container's root that the engine mounts over: not part of its changes. */
-  stubs: readonly string[];
   bootstrap(
     request: BootstrapRequest,
     options: { onProgress: (message: string) => void; signal: AbortSignal },

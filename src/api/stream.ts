@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import type { Writable } from 'node:stream';
 import type { FastifyReply } from 'fastify';
 import type { ProgressMessage } from '../api-types/build.ts';
 import { toErrorObject } from './errors.ts';
@@ -32,9 +32,7 @@ export class ResponseStream {
   }
 
   async write(chunk: Uint8Array | string): Promise<void> {
-    const { raw } = this.#reply;
-    if (raw.destroyed || raw.writableEnded) return;
-    if (!raw.write(chunk)) await Promise.race([once(raw, 'drain'), once(raw, 'close')]);
+    await writePatiently(this.#reply.raw, chunk);
   }
 
   /** Writes without waiting; for small messages from callbacks. */
@@ -51,6 +49,21 @@ export class ResponseStream {
   destroy(): void {
     this.#reply.raw.destroy();
   }
+}
+
+/** Writes and, when the buffer is full, waits until it has drained or the peer is gone. A no-op on a stream that has ended. */
+export async function writePatiently(stream: Writable, chunk: Uint8Array | string): Promise<void> {
+  if (stream.destroyed || stream.writableEnded || stream.write(chunk)) return;
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      stream.off('drain', done);
+      stream.off('close', done);
+      resolve();
+    };
+    stream.on('drain', done);
+    stream.on('close', done);
+    if (stream.destroyed) done();
+  });
 }
 
 /** Runs a body that streams JSON lines; a failure becomes a line of kind `error`. */

@@ -40,7 +40,7 @@ export async function startDaemon(config: DaemonConfig, options: { log: Logger; 
   undo.defer(() => app.close());
   await app.ready();
   const paths = [config.socket, ...(config.dockerSocket === undefined ? [] : [config.dockerSocket])];
-  for (const path of paths) undo.defer(await serve(app, path, log));
+  for (const path of paths) undo.defer(await serve(app, { path, group: config.group, log }));
   // First of all when it ends: followed streams would otherwise hold their connections open.
   undo.defer(() => shutdown.abort(new DOMException('the daemon is shutting down', 'AbortError')));
   signal.throwIfAborted();
@@ -59,7 +59,10 @@ export async function startDaemon(config: DaemonConfig, options: { log: Logger; 
   return { stop: () => running.disposeAsync() };
 }
 
-async function serve(app: FastifyInstance, path: string, log: Logger): Promise<() => Promise<void>> {
+async function serve(
+  app: FastifyInstance,
+  { path, group, log }: { path: string; group: string; log: Logger },
+): Promise<() => Promise<void>> {
   const server = createHttpServer(app);
   const connections = new Set<Socket>();
   server.on('connection', (socket) => {
@@ -67,7 +70,7 @@ async function serve(app: FastifyInstance, path: string, log: Logger): Promise<(
     socket.on('close', () => connections.delete(socket));
   });
   server.on('error', (error) => log.error({ err: error, socket: path }, 'the listener failed'));
-  const remove = await listenOnSocket(server, path);
+  const remove = await listenOnSocket(server, path, group);
   return async () => {
     remove();
     await closeServer(server, connections);

@@ -5,23 +5,27 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
 
-/** Who may talk to the daemon besides root. Membership is as good as root's password. */
-const groupName = 'slipway';
-
 /**
- * Listens at `path`, mode 0660, of the group slipway where there is one. Conflict `SOCKET_IN_USE` when another process answers there; what a dead
+ * Listens at `path`, mode 0660, of the given group where the host has it: its members may do as root. Conflict `SOCKET_IN_USE` when another process answers there; what a dead
  * one left is replaced. The socket appears under its name only once it is ready, so a client never meets one with wrong permissions.
  * Returns how to take it away.
  */
-export async function listenOnSocket(server: Server, path: string): Promise<() => void> {
+export async function listenOnSocket(server: Server, path: string, groupName: string): Promise<() => void> {
   if (Buffer.byteLength(path) > 107) {
-    throw new EngineError('InvalidArgument', 'SOCKET_PATH_TOO_LONG', `${path} is longer than the 107 bytes that a unix socket's path may have`, {
-      hint: 'Choose a shorter --run.',
-    });
+    throw new EngineError(
+      'InvalidArgument',
+      'SOCKET_PATH_TOO_LONG',
+      `${path} is longer than the 107 bytes that a unix socket's path may have`,
+      {
+        hint: 'Choose a shorter --run.',
+      },
+    );
   }
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (await answers(path)) {
-    throw new EngineError('Conflict', 'SOCKET_IN_USE', `another process is listening on ${path}`, { hint: 'Stop it first, or choose another path.' });
+    throw new EngineError('Conflict', 'SOCKET_IN_USE', `another process is listening on ${path}`, {
+      hint: 'Stop it first, or choose another path.',
+    });
   }
   refuseOtherThings(path);
   const making = `${path.slice(0, 100)}.${process.pid}`.slice(0, 107);
@@ -56,7 +60,9 @@ function answers(path: string): Promise<boolean> {
 function refuseOtherThings(path: string): void {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined || found.isSocket()) return;
-  throw new EngineError('Conflict', 'SOCKET_PATH_TAKEN', `${path} exists and is not a socket`, { hint: 'Remove it, or choose another path.' });
+  throw new EngineError('Conflict', 'SOCKET_PATH_TAKEN', `${path} exists and is not a socket`, {
+    hint: 'Remove it, or choose another path.',
+  });
 }
 
 /** A later daemon may have put its own there already. */

@@ -1,3 +1,4 @@
+import { apiJobs } from '../api/jobs.ts';
 import { buildJobs } from '../build/jobs.ts';
 import { snapshotJobs } from '../snapshot/jobs.ts';
 import { serveJobs } from '../store/jobs/serve.ts';
@@ -5,4 +6,4 @@ import { storeJobs } from '../store/jobs.ts';
 import { transportJobs } from '../transport/jobs.ts';
 
 /** Entry of the job threads: every room's jobs, by name. */
-serveJobs({ ...storeJobs, ...snapshotJobs, ...transportJobs, ...buildJobs });
+serveJobs({ ...storeJobs, ...snapshotJobs, ...transportJobs, ...buildJobs, ...apiJobs });

@@ -176,7 +176,6 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
       resolvConf: `/r/${id}/resolv.conf`,
       log: `/r/${id}/log`,
     }),
-    stubs: [],
     bootstrap: () => Promise.reject(new Error('not faked')),
     hostReport: async () => ({ version: '0' }),
     diskUsage: async () => ({ rows: [], totalBytes: 0 }),

@@ -110,8 +110,8 @@ function inspectState(state: ContainerState): ContainerInspectState {
     OOMKilled: state.status === 'exited' && state.oomKilled,
     Dead: state.status === 'dead',
     Pid: state.status === 'running' ? state.pid : 0,
-    ExitCode: finished ? state.exitCode : 0,
-    Error: (state.status === 'exited' || state.status === 'dead' ? state.error : undefined) ?? '',
+    ExitCode: (finished || state.status === 'created' ? state.exitCode : undefined) ?? 0,
+    Error: ('error' in state ? state.error : undefined) ?? '',
     StartedAt: started ? timeOrZero(state.startedAtMs) : zeroTime,
     FinishedAt: finished ? timeOrZero(state.finishedAtMs) : zeroTime,
   };
@@ -241,7 +241,7 @@ function hostIp(binding: PortBinding): string {
   return binding.hostIp === '' ? '0.0.0.0' : binding.hostIp;
 }
 
-/** The fields that clients read without looking whether they are there. */
+/** The fields that clients read without looking whether they are there. What a client left empty shows as what it means. */
 function withDefaults(hostConfig: HostConfig): HostConfig {
   const defaults: HostConfig = {
     Binds: null,
@@ -289,5 +289,11 @@ function withDefaults(hostConfig: HostConfig): HostConfig {
     PidsLimit: null,
     Ulimits: [],
   };
-  return { ...defaults, ...hostConfig };
+  const given = Object.entries(hostConfig).filter(([key, value]) => !isEmpty(value) || isEmpty(defaults[key as keyof HostConfig]));
+  const logConfig = { Type: hostConfig.LogConfig?.Type || 'json-file', Config: hostConfig.LogConfig?.Config ?? {} };
+  return { ...defaults, ...Object.fromEntries(given), LogConfig: logConfig };
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === undefined || value === null || value === '' || value === 0;
 }

@@ -69,6 +69,7 @@ const bootstrapFields = object({
   include: list(string),
   reference: string,
   mirror: string,
+  hostCertificates: boolean,
   noCache: boolean,
 });
 

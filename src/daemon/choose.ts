@@ -1,0 +1,60 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { EngineError } from '../base/errors.ts';
+import type { DaemonConfig } from './config.ts';
+import { findProgram, requireProgram } from './helpers.ts';
+
+export type Programs = {
+  conmon: string;
+  netavark: string;
+  aardvark: string | undefined;
+  init: string | undefined;
+  runtimes: Record<string, { path: string }>;
+  defaultRuntime: string;
+};
+
+/** Unavailable `HELPER_MISSING` names the first one that is missing and the package that brings it. */
+export function findPrograms(config: DaemonConfig, cgroupVersion: 1 | 2): Programs {
+  const found = Object.fromEntries(
+    ['runc', 'crun'].flatMap((name) => {
+      const path = findProgram(name);
+      return path === undefined ? [] : [[name, { path }]];
+    }),
+  );
+  const runtimes = { ...found, ...config.runtimes };
+  if (Object.keys(runtimes).length === 0) requireProgram('runc', 'runc');
+  return {
+    conmon: config.conmon ?? requireProgram('conmon', 'conmon'),
+    netavark: config.network.netavark ?? requireProgram('netavark', 'netavark'),
+    aardvark: config.network.aardvarkDns ?? findProgram('aardvark-dns'),
+    init: config.init ?? findProgram('catatonit'),
+    runtimes,
+    defaultRuntime: config.defaultRuntime ?? chooseRuntime(runtimes, cgroupVersion),
+  };
+}
+
+/** runc works everywhere; crun refuses hosts whose cgroups are partly of version 1. */
+function chooseRuntime(runtimes: Programs['runtimes'], cgroupVersion: 1 | 2): string {
+  const names = Object.keys(runtimes).filter((name) => name !== 'crun' || cgroupVersion === 2);
+  const chosen = names.includes('runc') ? 'runc' : names[0];
+  if (chosen !== undefined) return chosen;
+  throw new EngineError(
+    'Unavailable',
+    'RUNTIME_MISSING',
+    'crun does not work on this host, whose cgroups are of version 1, and there is no other runtime',
+    {
+      hint: 'Install runc: apt-get install runc.',
+    },
+  );
+}
+
+export function chooseSnapshotter(config: DaemonConfig): 'erofs-overlay' | 'hardlink-overlay' {
+  return config.snapshotter ?? (canMountErofsFiles() ? 'erofs-overlay' : 'hardlink-overlay');
+}
+
+/** EROFS images can be mounted from files, without a loop device, since Linux 6.12. */
+function canMountErofsFiles(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  const isKnown = /\berofs$/m.test(readFileSync('/proc/filesystems', 'utf8')) || existsSync(`/lib/modules/${release()}/kernel/fs/erofs`);
+  return isKnown && (major > 6 || (major === 6 && minor >= 12));
+}

@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import manifest from '../../package.json' with { type: 'json' };
+import { EventBus } from '../api/event-bus.ts';
+import type { EngineInfo, Services } from '../api/services.ts';
+import type { BootstrapRequest } from '../api-types/own.ts';
+import { EngineError } from '../base/errors.ts';
+import { BuildEngine } from '../build/engine.ts';
+import { inspectHost } from '../host/inspect.ts';
+import { SpoolReader } from '../logging/spool-reader.ts';
+import { SpoolRotator } from '../logging/spool-rotator.ts';
+import { BridgeNetworks } from '../network/bridge-networks.ts';
+import { Cgroups } from '../runtime/cgroups.ts';
+import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
+import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
+import { ContainerEngine } from '../runtime/engine.ts';
+import { RuntimePaths } from '../runtime/paths.ts';
+import { StepProcessRunner } from '../runtime/steps/step-runner.ts';
+import { ErofsOverlaySnapshotter } from '../snapshot/drivers/erofs-overlay.ts';
+import { HardlinkOverlaySnapshotter } from '../snapshot/drivers/hardlink-overlay.ts';
+import type { OverlaySnapshotter, SnapshotterOptions } from '../snapshot/drivers/overlay-snapshotter.ts';
+import { openStore } from '../store/open.ts';
+import type { Store } from '../store/port.ts';
+import { ArchiveService } from '../transport/archives/service.ts';
+import { bootstrapDebian } from '../transport/bootstrap.ts';
+import { LocalVolumes } from '../volumes/local-volumes.ts';
+import { chooseSnapshotter, findPrograms, type Programs } from './choose.ts';
+import type { DaemonConfig } from './config.ts';
+import { tellContainer } from './container-events.ts';
+import { diskUsage } from './disk-usage.ts';
+import { databaseEntry, workerEntry } from './entries.ts';
+import type { Logger } from './log.ts';
+
+export type Engine = {
+  readonly services: Services;
+  /** What was chosen, for the log. */
+  readonly summary: Record<string, unknown>;
+  /** Adopts what an earlier daemon left running. Before anything is served. */
+  recover(): Promise<void>;
+  /** Ends the engine's own work; containers run on. */
+  close(): Promise<void>;
+};
+
+/** The one place where things are made. Every driver of the engine is constructed here, with plain `new`. */
+export async function composeEngine(config: DaemonConfig, options: { log: Logger; shutdown: AbortSignal }): Promise<Engine> {
+  const { log, shutdown } = options;
+  const rootId = createHash('sha256').update(config.root).digest('hex').slice(0, 8);
+  const { version: cgroupVersion } = new Cgroups();
+  const programs = findPrograms(config, cgroupVersion);
+  const store = await openStore({ root: config.root, workerUrl: workerEntry, databaseUrl: databaseEntry });
+  const events = new EventBus();
+  const snapshotter = makeSnapshotter(chooseSnapshotter(config), { store, runDirectory: config.run });
+  const networks = new BridgeNetworks({
+    directory: join(config.root, 'networks'),
+    runDirectory: config.run,
+    rootId,
+    netavarkPath: programs.netavark,
+    aardvarkPath: programs.aardvark,
+    settings: { defaultSubnet: config.network.subnet, pools: config.network.pools, mtu: config.network.mtu },
+    log: (message) => log.warn(message),
+  });
+  const volumes = new LocalVolumes({ directory: store.paths.volumes, usedBy: (name) => containers.volumeUsers(name) });
+  const runtimePaths = new RuntimePaths({ root: config.root, run: config.run });
+  const logs = new SpoolReader({ directory: (id) => runtimePaths.log(id), ended: (id) => containers.ended(id) });
+  const runtimes = makeRuntimes(config, programs);
+  const monitor = new ConmonMonitor({ command: programs.conmon });
+  const containers: ContainerEngine = new ContainerEngine({
+    store,
+    snapshotter,
+    networks,
+    volumes,
+    logs,
+    runtimes,
+    monitor,
+    paths: { root: config.root, run: config.run },
+    rootId,
+    initPath: programs.init,
+    onEvent: (event) => tellContainer(events, event),
+    onError: (container, error) => log.error({ err: error, container }, 'work on a container failed with nobody waiting for it'),
+  });
+  const rotator = new SpoolRotator({
+    live: () => containers.spools(),
+    onError: (container, error) => log.error({ err: error, container }, 'a log could not be rotated'),
+  });
+  const steps = new StepProcessRunner({
+    runtime: makeRuntime(programs, programs.defaultRuntime, join(config.run, 'runtime-steps')),
+    networks,
+    paths: { run: config.run },
+    rootId,
+    onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
+  });
+  const archives = new ArchiveService({ store });
+  const builder = new BuildEngine({ store, snapshotter, archives, steps });
+  const info = describeEngine(config, { rootId, snapshotter: snapshotter.name, programs, cgroupVersion });
+  const services: Services = {
+    store,
+    jobs: store.jobs,
+    containers,
+    snapshotter,
+    logs,
+    builder,
+    archives,
+    networks,
+    volumes,
+    events,
+    info,
+    containerPaths: (id) => ({
+      hosts: runtimePaths.container(id, 'hosts'),
+      hostname: runtimePaths.container(id, 'hostname'),
+      resolvConf: runtimePaths.container(id, 'resolv.conf'),
+      log: join(runtimePaths.log(id), 'spool'),
+    }),
+    bootstrap: (request, { onProgress, signal }) => bootstrap(store, request, onProgress, signal),
+    hostReport: () => hostReport(config, snapshotter.name),
+    diskUsage: () => diskUsage(store.paths),
+    tmpDir: store.paths.tmp,
+    shutdown,
+  };
+  return {
+    services,
+    summary: { snapshotter: snapshotter.name, runtime: info.defaultRuntime, version: info.version },
+    async recover() {
+      await networks.recover();
+      await steps.recover();
+      await containers.recover();
+      rotator.start();
+    },
+    async close() {
+      await rotator.close();
+      await steps.close();
+      await containers.close();
+      await snapshotter.close();
+      await store.close();
+    },
+  };
+}
+
+function makeRuntimes(config: DaemonConfig, programs: Programs) {
+  const make = (name: string): [string, OciRuntime] => [name, makeRuntime(programs, name, join(config.run, 'runtime', name))];
+  return { default: programs.defaultRuntime, all: new Map(Object.keys(programs.runtimes).map(make)) };
+}
+
+function makeRuntime(programs: Programs, name: string, root: string): OciRuntime {
+  return new OciRuntime({ name, command: programs.runtimes[name]?.path ?? name, root });
+}
+
+function makeSnapshotter(name: ReturnType<typeof chooseSnapshotter>, options: SnapshotterOptions): OverlaySnapshotter {
+  return name === 'erofs-overlay' ? new ErofsOverlaySnapshotter(options) : new HardlinkOverlaySnapshotter(options);
+}
+
+function describeEngine(
+  config: DaemonConfig,
+  made: { rootId: string; snapshotter: string; programs: Programs; cgroupVersion: 1 | 2 },
+): EngineInfo {
+  const { programs } = made;
+  return {
+    version: manifest.version,
+    gitCommit: '',
+    id: made.rootId,
+    root: config.root,
+    snapshotter: made.snapshotter,
+    runtimes: programs.runtimes,
+    defaultRuntime: programs.defaultRuntime,
+    cgroupVersion: made.cgroupVersion === 1 ? '1' : '2',
+    startedAtMs: Date.now(),
+  };
+}
+
+function hostReport(config: DaemonConfig, snapshotter: string) {
+  return inspectHost({
+    root: config.root,
+    run: config.run,
+    snapshotter: { name: snapshotter, why: config.snapshotter === undefined ? 'chosen at the start' : 'configured' },
+    defaultRuntime: config.defaultRuntime,
+    runtimes: config.runtimes,
+    paths: { conmon: config.conmon, init: config.init, netavark: config.network.netavark, 'aardvark-dns': config.network.aardvarkDns },
+  });
+}
+
+/** The only distribution so far; others are refused by name. */
+function bootstrap(store: Store, request: BootstrapRequest, onOutput: (line: string) => void, signal: AbortSignal) {
+  const { distribution, suite, include, mirror, reference: tag, noCache: refresh, hostCertificates } = request;
+  if (distribution !== 'debian') {
+    throw new EngineError('Unsupported', 'DISTRIBUTION_UNSUPPORTED', `there is no way to make a base of "${distribution}"`, {
+      hint: 'The one distribution so far is debian.',
+    });
+  }
+  return bootstrapDebian(store, { suite, include, mirror, tag, refresh, hostCertificates, signal, onOutput });
+}
