@@ -60,9 +60,11 @@ function parseClass(text: string, start: number): { token: Token; end: number } 
   const negated = text[at] === '^';
   if (negated) at++;
   const member = (): string | undefined => {
-    const character = text[at++];
-    if (character === '\\') return text[at++];
-    return character === undefined || character === '-' || character === ']' ? undefined : character;
+    const escaped = text[at] === '\\';
+    if (escaped) at++;
+    const character = text.slice(at, at + characterLength(text, at));
+    at += character.length;
+    return character === '' || (!escaped && (character === '-' || character === ']')) ? undefined : character;
   };
   while (text[at] !== ']' || ranges.length === 0) {
     const low = member();
@@ -102,7 +104,9 @@ function step(token: Exclude<Token, { kind: 'any' }>, name: string, at: number):
   if (token.kind === 'literal') return byte === token.byte ? at + 1 : undefined;
   const end = at + characterLength(name, at);
   if (token.kind === 'one') return end;
-  const inside = token.ranges.some(([low, high]) => low <= byte && byte <= high);
+  // UTF-8 sorts as its characters do.
+  const character = name.slice(at, end);
+  const inside = token.ranges.some(([low, high]) => low <= character && character <= high);
   return inside !== token.negated ? end : undefined;
 }
 
