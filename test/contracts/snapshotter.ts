@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   appendFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -14,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { ByteString } from '../../src/base/bytes.ts';
 import { isMountPoint, listMounts, unmount, unmountIfMounted } from '../../src/kernel/mount.ts';
 import { sha256 } from '../../src/oci/digest.ts';
@@ -109,6 +113,26 @@ export function snapshotterContract(name: string, make: MakeSnapshotter): void {
     await later.unmount('a');
     await later.unmount('a');
     assert.equal(isMountPoint(rootfs), false);
+  });
+
+  contract('a mount waits for a name space that still goes away', async ({ store, snapshots }) => {
+    const tree = await treeOf(store, { file: 'x' });
+    const made = await snapshots.create('made', tree);
+    // A hardlink in the base: with an index the kernel refuses a second mount of the upper layer.
+    linkSync(join(made.rootfs, 'file'), join(made.rootfs, 'linked'));
+    const { rootfs } = await snapshots.create('a', (await snapshots.capture('made')).id);
+    const holder = spawn('unshare', ['-m', 'sh', '-c', 'echo in; exec sleep 60']);
+    try {
+      await once(holder.stdout, 'data');
+      await snapshots.unmount('a');
+      const mounted = snapshots.mount('a');
+      await setTimeout(100);
+      holder.kill('SIGKILL');
+      assert.equal((await mounted).rootfs, rootfs);
+      assert.equal(readFileSync(join(rootfs, 'linked'), 'utf8'), 'x');
+    } finally {
+      if (holder.exitCode === null && holder.signalCode === null && holder.kill('SIGKILL')) await once(holder, 'exit');
+    }
   });
 
   contract('what is derived from a tree can go and comes back, under a snapshot too', async ({ store, snapshots }) => {

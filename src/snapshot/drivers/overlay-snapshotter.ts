@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, close as closeFd, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { lchown, O, setTimes, statPath } from '../../kernel/files.ts';
 import { isMountPoint, unmount, unmountIfMounted } from '../../kernel/mount.ts';
@@ -91,7 +92,7 @@ export class OverlaySnapshotter implements Snapshotter {
     await this.#leaving.get(id);
     if (isMountPoint(snapshot.rootfs)) return snapshot;
     if (record.disposable) forgetVolatile(paths);
-    this.#remount(id, paths, lower, record);
+    await this.#whenFree(id, () => this.#remount(id, paths, lower, record));
     try {
       checkCanary(lower.info, { rootfs: snapshot.rootfs, objects: this.#store.paths.objects, upper: paths.upper });
     } catch (error) {
@@ -166,6 +167,24 @@ export class OverlaySnapshotter implements Snapshotter {
     mountOverlay({ lower: lower.directory, data: lower.data, upper, work, target, index, volatile: disposable });
   }
 
+  /**
+   * The mount name space of a container that has just ended goes a few milliseconds after its process. Until then the kernel says that
+   * the upper layer is in use.
+   */
+  async #whenFree(id: string, mountIt: () => void): Promise<void> {
+    const deadlineMs = Date.now() + busyTimeoutMs;
+    for (;;) {
+      try {
+        if (!isMountPoint(this.#rootfs(id))) mountIt();
+        return;
+      } catch (error) {
+        if (!isErrno(error, 'EBUSY')) throw error;
+        if (Date.now() > deadlineMs) throw busy(id, error);
+        await setTimeout(10);
+      }
+    }
+  }
+
   #remount(id: string, paths: SnapshotPaths, lower: Lower, record: SnapshotRecord): void {
     const sameLower = record.projection === lower.info.version;
     try {
@@ -218,6 +237,15 @@ export class OverlaySnapshotter implements Snapshotter {
       .finally(() => this.#removing.delete(removing));
     this.#removing.add(removing);
   }
+}
+
+const busyTimeoutMs = 2000;
+
+function busy(id: string, cause: unknown): EngineError {
+  return new EngineError('Conflict', 'SNAPSHOT_BUSY', `the writable layer of snapshot ${id} is still mounted in another mount name space`, {
+    hint: 'A process outside the container has kept its file system. "grep overlay /proc/*/mountinfo" finds it.',
+    cause,
+  });
 }
 
 function exists(id: string): EngineError {

@@ -70,7 +70,7 @@ export function removeMountPoint(path: string): void {
   try {
     rmdirSync(path);
   } catch (error) {
-    // EBUSY: another name space still has it mounted. The empty directory does no harm.
-    if (!isErrno(error, 'ENOENT', 'EBUSY')) throw error;
+    // EBUSY: another name space still has it mounted. ENOTEMPTY: someone wrote to it unmounted. It does no harm, and the next mount hides it.
+    if (!isErrno(error, 'ENOENT', 'EBUSY', 'ENOTEMPTY')) throw error;
   }
 }
