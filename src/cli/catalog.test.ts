@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { nearest } from '../base/nearest.ts';
 import { catalog, type Entry, sections } from './catalog.ts';
 import type { Command } from './command.ts';
 import { commandHelp, groupHelp, programHelp } from './help.ts';
-import { nearest } from './suggest.ts';
 
 async function commands(entries: Readonly<Record<string, Entry>> = catalog, prefix = ''): Promise<[string, Command][]> {
   const found = await Promise.all(

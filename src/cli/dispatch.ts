@@ -1,11 +1,11 @@
 import { EngineError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
 import { catalog, type Entry } from './catalog.ts';
 import { EngineClient, socketPathOf } from './client/client.ts';
 import type { Command, Context } from './command.ts';
 import { printError, statusOf } from './errors.ts';
 import { boolean, parseFlags, text, usageError, type Values } from './flags.ts';
 import { Output, ReaderGone } from './output.ts';
-import { nearest } from './suggest.ts';
 
 const globalFlags = {
   host: text('Where the daemon listens', { short: 'H', value: 'ADDRESS' }),

@@ -1,5 +1,5 @@
 import { EngineError } from '../base/errors.ts';
-import { nearest } from './suggest.ts';
+import { nearest } from '../base/nearest.ts';
 
 /**
  * Flags as Docker's command line has them (the rules of Go's pflag): `--name value`, `--name=value`, `-n value`, `-nvalue`, `-n=value`, booleans that

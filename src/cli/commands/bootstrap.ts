@@ -13,6 +13,7 @@ export const bootstrap = defineCommand({
   ],
   args: [2, 2],
   flags: {
+    'host-certificates': boolean('Trust the certificate authorities that this host’s administrator added'),
     include: list('Packages to add, with commas between', { value: 'PACKAGES' }),
     mirror: text('Where packages come from', { value: 'URL' }),
     'no-cache': boolean('Make it anew'),
@@ -30,6 +31,7 @@ export const bootstrap = defineCommand({
       include: flags.include.flatMap((names) => names.split(/[\s,]+/)).filter((name) => name !== ''),
       reference: flags.tag,
       mirror: flags.mirror,
+      hostCertificates: flags['host-certificates'] === true,
       noCache: flags['no-cache'] === true,
     };
     const response = await context.client.call('POST', '/slipway/bootstrap', { json: request });
