@@ -1,4 +1,5 @@
 import { toErrorData } from '../base/errors.ts';
+import { notifyReady } from '../host/notify.ts';
 import { daemonUsage, loadConfig } from './config.ts';
 import { startDaemon } from './daemon.ts';
 import { createLog, type Logger } from './log.ts';
@@ -22,6 +23,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     const log = createLog(config.logLevel);
     surviveAccidents(log);
     const daemon = await startDaemon(config, { log, signal: stopping.signal });
+    const unheard = await notifyReady();
+    if (unheard !== undefined) log.warn(unheard);
     await new Promise<void>((resolve) => {
       if (stopping.signal.aborted) resolve();
       stopping.signal.addEventListener('abort', () => resolve());
