@@ -46,6 +46,8 @@ export type Services = {
   ): Promise<{ image: ImageRecord; cached: boolean }>;
   hostReport(): Promise<unknown>;
   diskUsage(): Promise<SlipwayDf>;
+  /** What a container wrote into its root, in bytes of blocks. */
+  writableBytes(containerId: string): Promise<number>;
   /** A folder for uploads, emptied at each start. */
   tmpDir: string;
   /** Aborts when the daemon shuts down: streams end. */

@@ -1,5 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { release } from 'node:os';
 import { EngineError } from '../base/errors.ts';
 import type { DaemonConfig } from './config.ts';
 import { findProgram, requireProgram } from './helpers.ts';
@@ -46,15 +44,4 @@ function chooseRuntime(runtimes: Programs['runtimes'], cgroupVersion: 1 | 2): st
       hint: 'Install runc: apt-get install runc.',
     },
   );
-}
-
-export function chooseSnapshotter(config: DaemonConfig): 'erofs-overlay' | 'hardlink-overlay' {
-  return config.snapshotter ?? (canMountErofsFiles() ? 'erofs-overlay' : 'hardlink-overlay');
-}
-
-/** EROFS images can be mounted from files, without a loop device, since Linux 6.12. */
-function canMountErofsFiles(): boolean {
-  const [major = 0, minor = 0] = release().split('.').map(Number);
-  const isKnown = /\berofs$/m.test(readFileSync('/proc/filesystems', 'utf8')) || existsSync(`/lib/modules/${release()}/kernel/fs/erofs`);
-  return isKnown && (major > 6 || (major === 6 && minor >= 12));
 }

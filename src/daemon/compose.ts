@@ -16,18 +16,20 @@ import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
 import { ContainerEngine } from '../runtime/engine.ts';
 import { RuntimePaths } from '../runtime/paths.ts';
 import { StepProcessRunner } from '../runtime/steps/step-runner.ts';
+import { chooseSnapshotter, type SnapshotterChoice, type SnapshotterName } from '../snapshot/choose.ts';
 import { ErofsOverlaySnapshotter } from '../snapshot/drivers/erofs-overlay.ts';
 import { HardlinkOverlaySnapshotter } from '../snapshot/drivers/hardlink-overlay.ts';
-import type { OverlaySnapshotter, SnapshotterOptions } from '../snapshot/drivers/overlay-snapshotter.ts';
+import type { SnapshotterOptions } from '../snapshot/drivers/overlay-snapshotter.ts';
+import type { Snapshotter } from '../snapshot/port.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
 import { LocalVolumes } from '../volumes/local-volumes.ts';
-import { chooseSnapshotter, findPrograms, type Programs } from './choose.ts';
+import { findPrograms, type Programs } from './choose.ts';
 import type { DaemonConfig } from './config.ts';
 import { tellContainer } from './container-events.ts';
-import { diskUsage } from './disk-usage.ts';
+import { diskUsage, folderBytes } from './disk-usage.ts';
 import { databaseEntry, workerEntry } from './entries.ts';
 import type { Logger } from './log.ts';
 
@@ -49,7 +51,8 @@ export async function composeEngine(config: DaemonConfig, options: { log: Logger
   const programs = findPrograms(config, cgroupVersion);
   const store = await openStore({ root: config.root, workerUrl: workerEntry, databaseUrl: databaseEntry });
   const events = new EventBus();
-  const snapshotter = makeSnapshotter(chooseSnapshotter(config), { store, runDirectory: config.run });
+  const chosen = pickSnapshotter(config, store);
+  const snapshotter = makeSnapshotter(chosen.name, { store, runDirectory: config.run });
   const networks = new BridgeNetworks({
     directory: join(config.root, 'networks'),
     runDirectory: config.run,
@@ -111,8 +114,9 @@ export async function composeEngine(config: DaemonConfig, options: { log: Logger
       log: join(runtimePaths.log(id), 'spool'),
     }),
     bootstrap: (request, { onProgress, signal }) => bootstrap(store, request, onProgress, signal),
-    hostReport: () => hostReport(config, snapshotter.name),
+    hostReport: () => hostReport(config, chosen),
     diskUsage: () => diskUsage(store.paths),
+    writableBytes: (id) => folderBytes(join(store.paths.snapshots, id, 'upper')),
     tmpDir: store.paths.tmp,
     shutdown,
   };
@@ -144,7 +148,12 @@ function makeRuntime(programs: Programs, name: string, root: string): OciRuntime
   return new OciRuntime({ name, command: programs.runtimes[name]?.path ?? name, root });
 }
 
-function makeSnapshotter(name: ReturnType<typeof chooseSnapshotter>, options: SnapshotterOptions): OverlaySnapshotter {
+function pickSnapshotter(config: DaemonConfig, store: Store): SnapshotterChoice {
+  if (config.snapshotter !== undefined) return { name: config.snapshotter, reason: 'the configuration names it' };
+  return chooseSnapshotter({ workDirectory: store.paths.tmp, runDirectory: config.run });
+}
+
+function makeSnapshotter(name: SnapshotterName, options: SnapshotterOptions): Snapshotter {
   return name === 'erofs-overlay' ? new ErofsOverlaySnapshotter(options) : new HardlinkOverlaySnapshotter(options);
 }
 
@@ -166,11 +175,11 @@ function describeEngine(
   };
 }
 
-function hostReport(config: DaemonConfig, snapshotter: string) {
+function hostReport(config: DaemonConfig, snapshotter: SnapshotterChoice) {
   return inspectHost({
     root: config.root,
     run: config.run,
-    snapshotter: { name: snapshotter, why: config.snapshotter === undefined ? 'chosen at the start' : 'configured' },
+    snapshotter: { name: snapshotter.name, why: snapshotter.reason },
     defaultRuntime: config.defaultRuntime,
     runtimes: config.runtimes,
     paths: { conmon: config.conmon, init: config.init, netavark: config.network.netavark, 'aardvark-dns': config.network.aardvarkDns },

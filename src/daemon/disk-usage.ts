@@ -25,6 +25,13 @@ export async function diskUsage(paths: StorePaths): Promise<SlipwayDf> {
   return { rows, totalBytes: rows.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
+/** Bytes of blocks below a folder; 0 when there is none. */
+export async function folderBytes(path: string): Promise<number> {
+  const sum = { count: 0, bytes: 0 };
+  await addFolder(path, sum);
+  return sum.bytes;
+}
+
 type Sum = { count: number; bytes: number };
 
 async function addFolder(path: string, sum: Sum): Promise<void> {

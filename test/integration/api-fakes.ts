@@ -179,6 +179,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
     bootstrap: () => Promise.reject(new Error('not faked')),
     hostReport: async () => ({ version: '0' }),
     diskUsage: async () => ({ rows: [], totalBytes: 0 }),
+    writableBytes: async () => 0,
     tmpDir: tmpdir(),
     shutdown: stopping.signal,
     ...change,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join, posix } from 'node:path';
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { FilesystemChange } from '../../api-types/container-inspect.ts';
 import { toText } from '../../base/bytes.ts';
@@ -31,9 +31,8 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
 
   app.get<Named>('/containers/:name/changes', async (request, reply): Promise<FilesystemChange[] | null> => {
     const { id, stubs = [] } = await containers.get(request.params.name);
-    const changes = await services.snapshotter.changes(id, { signal: requestSignal(reply, services.shutdown) });
-    const shown = withoutStubs(changes, stubs);
-    return shown.length === 0 ? null : shown.map(({ path, kind }) => ({ Path: `/${toText(path)}`, Kind: kindNumbers[kind] }));
+    const changes = await services.snapshotter.changes(id, { stubs, signal: requestSignal(reply, services.shutdown) });
+    return changes.length === 0 ? null : changes.map(({ path, kind }) => ({ Path: `/${toText(path)}`, Kind: kindNumbers[kind] }));
   });
 
   app.get<Named>('/containers/:name/export', async (request, reply) => {
@@ -84,17 +83,6 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
     const extract = (root: LiveRoot) => jobs.run('api.extract', { root, path, file: upload.file } satisfies ExtractParams, { signal });
     await withRoot(services, request.params.name, extract).catch(explainReadOnly);
     return reply.code(200).send();
-  });
-}
-
-/** Leaves out what the engine put there to mount over, and directories that differ only in the time at which it did so. */
-function withoutStubs(changes: readonly Change[], stubs: readonly string[]): Change[] {
-  const parents = new Set(stubs.map((stub) => posix.dirname(stub)));
-  const own = changes.filter(({ path }) => !stubs.includes(path));
-  const changedIn = new Set(own.map(({ path }) => posix.dirname(path)));
-  return own.filter(({ path, kind, before, after }) => {
-    const touched = kind === 'modified' && parents.has(path) && !changedIn.has(path);
-    return !(touched && before?.mode === after?.mode && before?.uid === after?.uid && before?.gid === after?.gid);
   });
 }
 

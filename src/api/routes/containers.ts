@@ -57,10 +57,9 @@ async function listContainers(services: Services, query: Query): Promise<Contain
   return Promise.all(shown.map(async (record) => summarizeContainer(record, now, withSizes ? await sizesOf(services, record) : undefined)));
 }
 
-/** Bytes of the files that the container made or changed, and of all that it sees. */
+/** Bytes that the container wrote, and of all that it sees. */
 async function sizesOf(services: Services, record: ContainerRecord): Promise<ContainerSizes> {
-  const [changes, tree] = await Promise.all([services.snapshotter.changes(record.id), services.store.trees.stat(record.image.tree)]);
-  const writable = changes.reduce((sum, { after }) => sum + (after !== undefined && 'size' in after ? after.size : 0), 0);
+  const [writable, tree] = await Promise.all([services.writableBytes(record.id), services.store.trees.stat(record.image.tree)]);
   return { writable, total: tree.bytes + writable };
 }
 
@@ -71,7 +70,7 @@ async function pruneContainers(services: Services, query: Query): Promise<Contai
   let reclaimed = 0;
   for (const record of await services.containers.list()) {
     if (isRunning(record.state) || record.createdAtMs > until || !filters.labels(record.config.Labels)) continue;
-    const sizes = await sizesOf(services, record).catch(() => ({ writable: 0 }));
+    const bytes = await services.writableBytes(record.id);
     try {
       await services.containers.remove(record.id, {});
     } catch (error) {
@@ -80,7 +79,7 @@ async function pruneContainers(services: Services, query: Query): Promise<Contai
       throw error;
     }
     deleted.push(record.id);
-    reclaimed += sizes.writable;
+    reclaimed += bytes;
   }
   return { ContainersDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: reclaimed };
 }
