@@ -198,7 +198,11 @@ export class ContainerEngine implements Containers {
     const { config } = container.record;
     container.keep = true;
     try {
-      await this.#stop(container, parseSignal(options.signal || config.StopSignal || String(SIGTERM)), options.timeoutSeconds ?? config.StopTimeout);
+      await this.#stop(
+        container,
+        parseSignal(options.signal || config.StopSignal || String(SIGTERM)),
+        options.timeoutSeconds ?? config.StopTimeout,
+      );
     } finally {
       container.keep = false;
     }

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineError, errnoOf } from '../base/errors.ts';
 import { unmountIfMounted } from '../kernel/mount.ts';
 import { pidfdExitCode, pidfdHasEnded, pidfdOpen } from '../kernel/process.ts';
@@ -10,11 +11,13 @@ import { networkMode, portBindings } from './create/network-mode.ts';
 import type { ExitRecord, Launch } from './drivers/conmon.ts';
 import type { ContainerRecord } from './port.ts';
 import { type AttachedNetwork, prepareBundle } from './prepare.ts';
-import { bootId, identify } from './processes.ts';
+import { bootId, identify, isAlive } from './processes.ts';
 import { restartDelay } from './restart-policy.ts';
 
 /** How often a container whose monitor was killed is looked at. */
 const orphanPollMs = 500;
+/** How long a monitor may take to end after its container; then it is killed. */
+const monitorEndMs = 5_000;
 
 /** Starts and ends of containers. Methods named `…Locked` are called inside the container's `exclusive`. */
 export class Lifecycle {
@@ -166,11 +169,20 @@ export class Lifecycle {
 
   async #monitorEnded(container: Container, run: Run): Promise<void> {
     if (this.#closed || container.run !== run) return;
-    const exit =
-      (await this.#context.monitor.exit(this.#context.paths.bundle(container.id), container.id)) ??
-      this.#exitWithoutMonitor(container, run);
+    const exit = (await this.#lastWords(container.id, run)) ?? this.#exitWithoutMonitor(container, run);
     if (exit) await this.exitedLocked(container, exit);
     else this.#pollOrphan(container, run);
+  }
+
+  /** conmon closes what it inherited, so that ports are free, and then records the exit: that may be a moment away. */
+  async #lastWords(id: string, run: Run): Promise<ExitRecord | undefined> {
+    const { monitor, paths } = this.#context;
+    for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
+      const alive = isAlive(run.monitor);
+      const exit = await monitor.exit(paths.bundle(id), id);
+      if (exit || !alive) return exit;
+      await sleep(delayMs);
+    }
   }
 
   /** The monitor was killed. Undefined while the container runs on. */
@@ -218,10 +230,11 @@ export class Lifecycle {
     context.emit(container, 'die', { exitCode: String(exit.exitCode) });
     this.#announceExit(container, exit.exitCode, exit.error);
     await context.registry.save(container);
-    await this.cleanUpLocked(container).catch((error) => context.report(container.id, error));
+    const going = delayMs === undefined && (record.hostConfig.AutoRemove ?? false) && !container.keep;
+    await this.cleanUpLocked(container, { unmount: !going }).catch((error) => context.report(container.id, error));
     container.run = undefined;
     if (delayMs !== undefined) this.scheduleRestart(container, delayMs);
-    else if (record.hostConfig.AutoRemove && !container.keep) await this.removeLocked(container, { volumes: true });
+    else if (going) await this.removeLocked(container, { volumes: true });
   }
 
   #announceExit(container: Container, exitCode: number, error?: string): void {
@@ -245,8 +258,8 @@ export class Lifecycle {
   }
 
   /** Takes away everything but record, root and spool. Safe when half of it is gone; fails with the first failure, after trying all. */
-  async cleanUpLocked(container: Container): Promise<void> {
-    const cleaning = this.#cleanUp(container);
+  async cleanUpLocked(container: Container, options: { unmount: boolean } = { unmount: true }): Promise<void> {
+    const cleaning = this.#cleanUp(container, options);
     container.cleaning = cleaning.catch(() => undefined);
     try {
       await cleaning;
@@ -256,13 +269,15 @@ export class Lifecycle {
     }
   }
 
-  async #cleanUp(container: Container): Promise<void> {
+  async #cleanUp(container: Container, { unmount }: { unmount: boolean }): Promise<void> {
     const context = this.#context;
     const { id, record } = container;
     const bundle = context.paths.bundle(id);
     const results = await Promise.allSettled([this.#removeProcesses(container), context.networks.detach(id)]);
     unmountIfMounted(context.paths.bundle(id, 'shm'));
-    results.push(...(await Promise.allSettled([context.snapshotter.unmount(id), rm(bundle, { recursive: true, force: true })])));
+    results.push(
+      ...(await Promise.allSettled([unmount ? context.snapshotter.unmount(id) : undefined, rm(bundle, { recursive: true, force: true })])),
+    );
     const failed = results.find((result) => result.status === 'rejected');
     if (failed?.status === 'rejected') throw new Error(`cleaning up after ${record.name}`, { cause: failed.reason });
   }
@@ -272,18 +287,14 @@ export class Lifecycle {
     const { id, record, run } = container;
     await runtimeOf(context, run?.runtime ?? record.hostConfig.Runtime).delete(id, { force: true });
     await context.cgroups.remove(containerCgroup(context, id));
-    await this.#monitorGone(container);
+    await this.#monitorGone(run);
     await context.cgroups.remove(monitorCgroup(context, id));
   }
 
-  /** Ports are held by the monitor; it ends right after it has recorded the exit. */
-  async #monitorGone(container: Container): Promise<void> {
-    const watch = this.#context.monitor.watch(this.#context.paths.bundle(container.id));
-    const timer = Promise.withResolvers<void>();
-    const timeout = setTimeout(timer.resolve, 5_000);
-    await Promise.race([watch.ended, timer.promise]);
-    clearTimeout(timeout);
-    watch.close();
+  /** It still writes to the bundle after it has recorded the exit. */
+  async #monitorGone(run: Run | undefined): Promise<void> {
+    const deadline = Date.now() + monitorEndMs;
+    for (let delayMs = 1; run && isAlive(run.monitor) && Date.now() < deadline; delayMs = Math.min(delayMs * 2, 100)) await sleep(delayMs);
   }
 
   /** The container and, when asked, the anonymous volumes that only it used. It must not run. */

@@ -63,7 +63,9 @@ export class DirectorySnapshotter implements Snapshotter {
 
   async project(): Promise<void> {}
 
-  async discardProjection(): Promise<void> {}
+  async discardProjection(): Promise<boolean> {
+    return true;
+  }
 
   async close(): Promise<void> {}
 

@@ -80,7 +80,7 @@ async function layDown(context: EngineContext, container: Container, fills: Reso
   await context.registry.prepareFolder(container.id);
   const [, snapshot] = await Promise.all([
     context.registry.save(container),
-    context.snapshotter.create(container.id, container.record.image.tree),
+    context.snapshotter.create(container.id, container.record.image.tree, { disposable: container.record.hostConfig.AutoRemove ?? false }),
   ]);
   for (const { destination, source } of fills) await copyUp(snapshot.rootfs, destination, source);
   container.intent = undefined;

@@ -23,7 +23,7 @@ export type HostFacts = {
 export type NamespaceChoice = 'own' | 'host' | { path: string };
 
 export type SpecInput = {
-  record: ContainerRecord;
+  record: Pick<ContainerRecord, 'config' | 'hostConfig' | 'mounts'>;
   rootfs: string;
   cgroupsPath: string;
   facts: HostFacts;

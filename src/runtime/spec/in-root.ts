@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readlinkSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, readlinkSync, readSync, type Stats } from 'node:fs';
 import { posix } from 'node:path';
 import { isErrno } from '../../base/errors.ts';
 import { O, openIn } from '../../kernel/files.ts';
@@ -72,7 +72,12 @@ export class InRoot implements Disposable {
     return first === -1 ? [] : paths.slice(first);
   }
 
-  /** Host path through a descriptor, for a child that gets it; undefined when nothing is there. The caller closes `fd`. */
+  /** Names in a directory; none when there is no such directory. */
+  list(path: string): string[] {
+    return this.#with(path, O.PATH | O.DIRECTORY, (fd) => readdirSync(`/proc/self/fd/${fd}`)) ?? [];
+  }
+
+  /** A descriptor (O_PATH), for a child that gets it; undefined when nothing is there. The caller closes it. */
   open(path: string): number | undefined {
     return this.#find(path, O.PATH);
   }

@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process';
+import { closeSync, readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { isErrno } from '../../base/errors.ts';
+import { killProcess } from '../../kernel/process.ts';
+import { pipe } from '../../kernel/stdio.ts';
+import { runtimeMessage } from '../drivers/oci-runtime.ts';
+import type { StepRequest } from '../port.ts';
+import { SIGKILL } from '../signals.ts';
+
+export type StepResult = {
+  exitCode: number;
+  /** False when the runtime may have left state and cgroup. */
+  clean: boolean;
+  /** Set when the process never began. */
+  failure?: string | undefined;
+};
+
+type Options = { pidFile: string; onOutput: StepRequest['onOutput']; signal: AbortSignal | undefined };
+
+/** Runs the runtime's `run` to the end of the process and of its output. An abort kills the container whole, then the runtime. */
+export async function runStepProcess(command: string, args: readonly string[], options: Options): Promise<StepResult> {
+  // Real pipes: on the socket pairs of Node's own, `echo > /dev/stderr` inside fails.
+  const [stdout, stderr] = [pipe(), pipe()];
+  const child = spawn(command, args, { stdio: ['ignore', stdout.write, stderr.write] });
+  closeSync(stdout.write);
+  closeSync(stderr.write);
+  let said = '';
+  const outputs = Promise.all([
+    pump(stdout.read, (data) => options.onOutput('stdout', data)),
+    pump(stderr.read, (data) => {
+      if (said.length < 4_096) said += data.toString('utf8');
+      // Until the process runs, only the runtime itself speaks here.
+      if (startedPid(options.pidFile) !== undefined) options.onOutput('stderr', data);
+    }),
+  ]);
+  const abort = () => {
+    const pid = startedPid(options.pidFile);
+    // The first process takes the whole PID namespace with it; the runtime then sees it end and cleans up.
+    if (pid !== undefined) killProcess(pid, SIGKILL);
+    else child.kill('SIGKILL');
+  };
+  options.signal?.addEventListener('abort', abort);
+  try {
+    const { code } = await ended(child);
+    await outputs;
+    const began = startedPid(options.pidFile) !== undefined;
+    if (began) return { exitCode: code ?? 137, clean: code !== null };
+    return { exitCode: 125, clean: false, failure: runtimeMessage(said) };
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
+  }
+}
+
+function ended(child: ReturnType<typeof spawn>): Promise<{ code: number | null }> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve({ code }));
+  });
+}
+
+function pump(fd: number, use: (data: Buffer) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = new Socket({ fd, readable: true, writable: false });
+    socket.on('data', use);
+    socket.on('close', () => resolve());
+    socket.on('error', () => socket.destroy());
+  });
+}
+
+/** The runtime writes it when the process exists. */
+function startedPid(pidFile: string): number | undefined {
+  try {
+    return Number.parseInt(readFileSync(pidFile, 'latin1'), 10) || undefined;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,273 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EngineError } from '../../src/base/errors.ts';
+import type { Attachment } from '../../src/runtime/port.ts';
+import { cannotRun, closeHarness, collect, type Harness, makeHarness, run } from './runtime-support.ts';
+
+const skip = cannotRun;
+let harness: Harness;
+before(async () => {
+  if (!skip) harness = await makeHarness();
+});
+after(async () => {
+  if (!skip) await closeHarness(harness);
+});
+
+const coded = (code: string) => (error: unknown) => error instanceof EngineError && error.code === code;
+const everything = { stdin: true, stdout: true, stderr: true, logs: false, stream: true };
+
+async function start(command: string[], request: Parameters<Harness['engine']['create']>[0] = {}): Promise<string> {
+  const { record } = await harness.engine.create({
+    ...request,
+    Image: 'busybox',
+    Cmd: command,
+    HostConfig: { NetworkMode: 'none', ...request.HostConfig },
+  });
+  await harness.engine.start(record.id);
+  return record.id;
+}
+
+/** Reads until the text is there. */
+async function until(frames: AsyncIterator<{ data: Buffer }>, pattern: RegExp): Promise<string> {
+  let text = '';
+  while (!pattern.test(text)) {
+    const { value, done } = await frames.next();
+    if (done) throw new Error(`ended before ${pattern}: ${text}`);
+    text += value.data.toString();
+  }
+  return text;
+}
+
+test('stop sends the stop signal and waits; what ignores it is killed after the time-out', { skip }, async () => {
+  const polite = await start(['sh', '-c', 'trap "exit 7" TERM; while true; do sleep 0.05; done']);
+  await sleep(150);
+  await harness.engine.stop(polite, { timeoutSeconds: 5 });
+  assert.deepEqual(await harness.engine.wait(polite), { exitCode: 7 });
+  const stubborn = await start(['sh', '-c', 'trap "" TERM; while true; do sleep 0.05; done']);
+  await sleep(150);
+  await harness.engine.stop(stubborn, { timeoutSeconds: 0.2 });
+  assert.deepEqual(await harness.engine.wait(stubborn), { exitCode: 137 });
+  await assert.rejects(harness.engine.stop(stubborn), coded('NOT_MODIFIED'));
+});
+
+test('kill sends any signal; start twice and kill of what does not run are refused', { skip }, async () => {
+  const id = await start(['sh', '-c', 'trap "exit 3" USR1; while true; do sleep 0.05; done']);
+  await sleep(150);
+  await assert.rejects(harness.engine.start(id), coded('NOT_MODIFIED'));
+  const exit = harness.engine.wait(id, 'next-exit');
+  await harness.engine.kill(id, 'SIGUSR1');
+  assert.equal((await exit).exitCode, 3);
+  await assert.rejects(harness.engine.kill(id), coded('CONTAINER_NOT_RUNNING'));
+  await assert.rejects(harness.engine.kill(id, 'SIGNOTHING'), /Invalid signal/);
+});
+
+test('a stopped container starts again with what it wrote', { skip }, async () => {
+  const id = await start(['sh', '-c', 'ls /mark 2>/dev/null; touch /mark; sleep 60']);
+  await sleep(100);
+  await harness.engine.restart(id, { timeoutSeconds: 0 });
+  const { state } = await harness.engine.get(id);
+  assert.equal(state.status, 'running');
+  const lines: string[] = [];
+  await sleep(100);
+  for await (const { line } of harness.logs.read(id, {})) lines.push(line.toString());
+  assert.deepEqual(lines, ['/mark']);
+  await harness.engine.remove(id, { force: true });
+});
+
+test('pause holds the processes, unpause lets them go on; stop works on a paused one', { skip }, async () => {
+  const id = await start(['sleep', '60']);
+  await harness.engine.pause(id);
+  const { state } = await harness.engine.get(id);
+  assert.ok(state.status === 'running' && state.paused);
+  await assert.rejects(harness.engine.pause(id), coded('CONTAINER_PAUSED'));
+  await assert.rejects(harness.engine.execCreate(id, execOf(['true'])), coded('CONTAINER_PAUSED'));
+  await harness.engine.unpause(id);
+  await harness.engine.pause(id);
+  await harness.engine.stop(id, { timeoutSeconds: 2 });
+  assert.equal((await harness.engine.get(id)).state.status, 'exited');
+});
+
+test('rename and look-up by name, id and prefix', { skip }, async () => {
+  const { record } = await harness.engine.create({ Image: 'busybox', Cmd: ['true'] }, { name: 'first-name' });
+  const other = await harness.engine.create({ Image: 'busybox', Cmd: ['true'] });
+  assert.match(other.record.name, /^[a-z]+_[a-z]+\d*$/);
+  await harness.engine.rename('first-name', 'second-name');
+  for (const name of ['second-name', '/second-name', record.id, record.id.slice(0, 12)])
+    assert.equal((await harness.engine.get(name)).id, record.id);
+  await assert.rejects(harness.engine.get('first-name'), coded('CONTAINER_NOT_FOUND'));
+  await assert.rejects(harness.engine.rename(other.record.id, 'second-name'), coded('NAME_IN_USE'));
+});
+
+test('a running container is removed only by force', { skip }, async () => {
+  const id = await start(['sleep', '60']);
+  await assert.rejects(harness.engine.remove(id), coded('CONTAINER_RUNNING'));
+  const removed = harness.engine.wait(id, 'removed');
+  await harness.engine.remove(id, { force: true });
+  assert.equal((await removed).exitCode, 137);
+});
+
+test('stdin reaches the process and its end ends it', { skip }, async () => {
+  const { record } = await harness.engine.create({
+    Image: 'busybox',
+    Cmd: ['sh', '-c', 'cat; echo over'],
+    OpenStdin: true,
+    StdinOnce: true,
+    HostConfig: { NetworkMode: 'none' },
+  });
+  const attachment = await harness.engine.attach(record.id, everything);
+  const written = attachment.write(Buffer.from('early, '));
+  await harness.engine.start(record.id);
+  await written;
+  await attachment.write(Buffer.alloc(200_000, 'x'));
+  await attachment.endStdin();
+  const { stdout } = await collect(attachment);
+  assert.equal(stdout, `early, ${'x'.repeat(200_000)}over\n`);
+  assert.deepEqual(await harness.engine.wait(record.id), { exitCode: 0 });
+});
+
+test('a terminal has the size that was asked before the start, and each later one', { skip }, async () => {
+  const { record } = await harness.engine.create({
+    Image: 'busybox',
+    Cmd: ['sh', '-c', 'stty size; read a; stty size; read a; stty size; test -t 0 && echo "$TERM"'],
+    Tty: true,
+    OpenStdin: true,
+    StdinOnce: true,
+    HostConfig: { NetworkMode: 'none' },
+  });
+  const attachment = await harness.engine.attach(record.id, everything);
+  const frames = attachment.output()[Symbol.asyncIterator]();
+  await harness.engine.resize(record.id, { rows: 30, columns: 90 });
+  await harness.engine.start(record.id);
+  await until(frames, /30 90\r\n/);
+  for (const [rows, columns] of [
+    [40, 100],
+    [50, 120],
+  ] as const) {
+    await harness.engine.resize(record.id, { rows, columns });
+    await sleep(50);
+    await attachment.write(Buffer.from('\n'));
+    await until(frames, new RegExp(`${rows} ${columns}\r\n`));
+  }
+  await until(frames, /xterm\r\n/);
+  assert.equal((await harness.engine.wait(record.id)).exitCode, 0);
+});
+
+function execOf(args: string[], more: Partial<Parameters<Harness['engine']['execCreate']>[1]> = {}) {
+  return { args, tty: false, openStdin: false, attachStdout: true, attachStderr: true, env: [], privileged: false, ...more };
+}
+
+async function exec(id: string, args: string[], more: Partial<Parameters<Harness['engine']['execCreate']>[1]> = {}) {
+  const { id: execId } = await harness.engine.execCreate(id, execOf(args, more));
+  const attachment = (await harness.engine.execStart(execId, { detach: false })) as Attachment;
+  if (more.openStdin) {
+    await attachment.write(Buffer.from('given\n'));
+    await attachment.endStdin();
+  }
+  const output = await collect(attachment);
+  const { state } = await harness.engine.execGet(execId);
+  return { ...output, exitCode: state.status === 'exited' ? state.exitCode : undefined };
+}
+
+test('exec: streams, exit codes, stdin, user, environment, directory', { skip }, async () => {
+  const id = await start(['sleep', '60'], { Env: ['FROM=container'] });
+  assert.deepEqual(await exec(id, ['sh', '-c', 'echo out; echo err >&2; exit 9']), { stdout: 'out\n', stderr: 'err\n', exitCode: 9 });
+  assert.deepEqual(await exec(id, ['cat'], { openStdin: true }), { stdout: 'given\n', stderr: '', exitCode: 0 });
+  assert.equal(
+    (await exec(id, ['sh', '-c', 'id -u; pwd; echo $FROM $OWN'], { user: 'app', workingDir: '/tmp', env: ['OWN=exec'] })).stdout,
+    '1234\n/tmp\ncontainer exec\n',
+  );
+  assert.equal((await exec(id, ['sh', '-c', 'kill -9 $$'])).exitCode, 137);
+  assert.equal((await exec(id, ['sh', '-c', 'head -c 3000000 /dev/zero | tr "\\0" "z"'])).stdout.length, 3_000_000);
+  assert.equal((await exec(id, ['sh', '-c', 'echo again > /dev/stdout'])).stdout, 'again\n');
+  const { id: missing } = await harness.engine.execCreate(id, execOf(['no-such-command']));
+  await assert.rejects(
+    harness.engine.execStart(missing, { detach: false }),
+    (error: unknown) => error instanceof EngineError && error.exitCode === 127,
+  );
+  await assert.rejects(harness.engine.execStart(missing, { detach: false }), coded('EXEC_STARTED'));
+  await harness.engine.remove(id, { force: true });
+});
+
+test('exec with a terminal: what is typed, what comes back, its size', { skip }, async () => {
+  const id = await start(['sleep', '60']);
+  const { id: execId } = await harness.engine.execCreate(id, execOf(['sh'], { tty: true, openStdin: true }));
+  const attachment = (await harness.engine.execStart(execId, { detach: false, size: { rows: 33, columns: 99 } })) as Attachment;
+  const frames = attachment.output()[Symbol.asyncIterator]();
+  await attachment.write(Buffer.from('stty size\n'));
+  assert.match(await until(frames, /33 99\r\n/), /stty size/);
+  await harness.engine.execResize(execId, { rows: 44, columns: 111 });
+  await sleep(100);
+  await attachment.write(Buffer.from('stty size; exit 5\n'));
+  await until(frames, /44 111\r\n/);
+  while (!(await frames.next()).done);
+  const { state } = await harness.engine.execGet(execId);
+  assert.deepEqual(state, { status: 'exited', exitCode: 5 });
+  await harness.engine.remove(id, { force: true });
+});
+
+test('exec ends with its container, and a detached one goes on without a client', { skip }, async () => {
+  const id = await start(['sleep', '60']);
+  const { id: detached } = await harness.engine.execCreate(id, execOf(['sh', '-c', 'sleep 0.1; echo done > /tmp/mark; sleep 60']));
+  assert.equal(await harness.engine.execStart(detached, { detach: true }), undefined);
+  await sleep(400);
+  assert.equal((await exec(id, ['cat', '/tmp/mark'])).stdout, 'done\n');
+  const { id: running } = await harness.engine.execCreate(id, execOf(['sleep', '60']));
+  const attachment = (await harness.engine.execStart(running, { detach: false })) as Attachment;
+  const output = collect(attachment);
+  await harness.engine.kill(id);
+  await output;
+  assert.equal((await harness.engine.execGet(running)).state.status, 'exited');
+});
+
+test('top lists what runs inside', { skip }, async () => {
+  const id = await start(['sh', '-c', 'sleep 61 & sleep 62']);
+  await sleep(150);
+  const { Titles, Processes } = await harness.engine.top(id, '-o pid,args');
+  assert.deepEqual(Titles, ['PID', 'COMMAND']);
+  const commands = Processes.map((row) => row[1]).join('\n');
+  assert.match(commands, /sleep 61/);
+  assert.match(commands, /sleep 62/);
+  await harness.engine.remove(id, { force: true });
+});
+
+test('restart policies: on-failure as often as it says, always until it is stopped', { skip }, async () => {
+  const { record } = await harness.engine.create({
+    Image: 'busybox',
+    Cmd: ['sh', '-c', 'exit 3'],
+    HostConfig: { NetworkMode: 'none', RestartPolicy: { Name: 'on-failure', MaximumRetryCount: 2 } },
+  });
+  await harness.engine.start(record.id);
+  assert.equal((await harness.engine.wait(record.id)).exitCode, 3);
+  assert.equal((await harness.engine.get(record.id)).restartCount, 2);
+
+  const always = await start(['sh', '-c', 'sleep 0.05'], { HostConfig: { NetworkMode: 'none', RestartPolicy: { Name: 'always' } } });
+  for (let exits = 0; exits < 2; exits++) await harness.engine.wait(always, 'next-exit');
+  await harness.engine.stop(always, { timeoutSeconds: 1 });
+  await sleep(400);
+  assert.equal((await harness.engine.get(always)).state.status, 'exited');
+});
+
+test('containers share namespaces when asked', { skip }, async () => {
+  const owner = await start(['sleep', '60'], { Hostname: 'owner', HostConfig: { NetworkMode: 'none', IpcMode: 'shareable' } });
+  const shared = { HostConfig: { NetworkMode: `container:${owner}`, PidMode: `container:${owner}`, IpcMode: `container:${owner}` } };
+  assert.match((await run(harness, ['sh', '-c', 'cat /proc/1/cmdline; touch /dev/shm/seen'], shared)).stdout, /sleep/);
+  assert.equal((await exec(owner, ['ls', '/dev/shm'])).stdout, 'seen\n');
+  await harness.engine.remove(owner, { force: true });
+  await assert.rejects(run(harness, ['true'], shared), /No such container/);
+});
+
+test('withRootfs shows the files of a container that does not run', { skip }, async () => {
+  const { id } = await run(harness, ['sh', '-c', 'echo kept > /tmp/file']);
+  const { readFile } = await import('node:fs/promises');
+  assert.equal(await harness.engine.withRootfs(id, (rootfs) => readFile(`${rootfs}/tmp/file`, 'utf8')), 'kept\n');
+});
+
+test('many containers start and end side by side', { skip }, async () => {
+  const results = await Promise.all(Array.from({ length: 12 }, (_, index) => run(harness, ['sh', '-c', `echo ${index}; exit ${index}`])));
+  assert.deepEqual(
+    results.map(({ stdout, exitCode }) => [stdout, exitCode]),
+    results.map((_, index) => [`${index}\n`, index]),
+  );
+  assert.deepEqual(harness.errors, []);
+});
