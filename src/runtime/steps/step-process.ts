@@ -25,14 +25,10 @@ export async function runStepProcess(command: string, args: readonly string[], o
   const child = spawn(command, args, { stdio: ['ignore', stdout.write, stderr.write] });
   closeSync(stdout.write);
   closeSync(stderr.write);
-  let said = '';
+  const early = new EarlyErrors(options);
   const outputs = Promise.all([
     pump(stdout.read, (data) => options.onOutput('stdout', data)),
-    pump(stderr.read, (data) => {
-      if (said.length < 4_096) said += data.toString('utf8');
-      // Until the process runs, only the runtime itself speaks here.
-      if (startedPid(options.pidFile) !== undefined) options.onOutput('stderr', data);
-    }),
+    pump(stderr.read, (data) => early.push(data)),
   ]);
   const abort = () => {
     const pid = startedPid(options.pidFile);
@@ -44,11 +40,59 @@ export async function runStepProcess(command: string, args: readonly string[], o
   try {
     const { code } = await ended(child);
     await outputs;
-    const began = startedPid(options.pidFile) !== undefined;
-    if (began) return { exitCode: code ?? 137, clean: code !== null };
-    return { exitCode: 125, clean: false, failure: runtimeMessage(said) };
+    if (early.began()) return { exitCode: code ?? 137, clean: code !== null };
+    return { exitCode: 125, clean: false, failure: runtimeMessage(early.held()) };
   } finally {
+    early.close();
     options.signal?.removeEventListener('abort', abort);
+  }
+}
+
+const lookAgainMs = 5;
+
+/**
+ * The runtime and the process share a stderr, and the runtime speaks only when the process does not begin. What comes before the pid file,
+ * which the runtime writes a moment after the process has begun, is held until one or the other is known.
+ */
+class EarlyErrors {
+  readonly #options: Options;
+  #held: Buffer[] = [];
+  #began = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: Options) {
+    this.#options = options;
+  }
+
+  push(data: Buffer): void {
+    if (this.#began) {
+      this.#options.onOutput('stderr', data);
+      return;
+    }
+    this.#held.push(data);
+    this.#look();
+  }
+
+  #look(): void {
+    clearTimeout(this.#timer);
+    if (!this.began()) this.#timer = setTimeout(() => this.#look(), lookAgainMs);
+  }
+
+  /** Hands on what was held when the process has begun. */
+  began(): boolean {
+    if (this.#began) return true;
+    if (startedPid(this.#options.pidFile) === undefined) return false;
+    this.#began = true;
+    for (const data of this.#held.splice(0)) this.#options.onOutput('stderr', data);
+    return true;
+  }
+
+  held(): string {
+    return Buffer.concat(this.#held).toString('utf8').slice(0, 4_096);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
   }
 }
 

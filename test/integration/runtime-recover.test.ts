@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { listMounts } from '../../src/kernel/mount.ts';
+import { Cgroups } from '../../src/runtime/cgroups.ts';
+import { cannotRun, closeHarness, type Harness, makeBusyboxRoot, openEngine } from './runtime-support.ts';
+
+const skip = cannotRun;
+
+/** An engine in a process of its own. */
+class Host {
+  readonly child: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+
+  constructor(directory: string) {
+    this.child = spawn(process.execPath, [join(import.meta.dirname, 'runtime-host.ts'), directory], { stdio: ['pipe', 'pipe', 'inherit'] });
+    // A pipe, since one was asked for.
+    const input = this.child.stdout as NonNullable<ChildProcess['stdout']>;
+    this.#answers = createInterface({ input })[Symbol.asyncIterator]();
+  }
+
+  async answer(): Promise<unknown> {
+    const { value, done } = await this.#answers.next();
+    if (done) throw new Error('the engine ended');
+    return JSON.parse(value);
+  }
+
+  send(...command: string[]): void {
+    this.child.stdin?.write(`${JSON.stringify(command)}\n`);
+  }
+
+  async call(...command: string[]): Promise<unknown> {
+    this.send(...command);
+    return this.answer();
+  }
+
+  async kill(): Promise<void> {
+    const gone = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGKILL');
+    await gone;
+  }
+}
+
+async function host(t: TestContext): Promise<{ directory: string; host: Host }> {
+  const directory = mkdtempSync(join(tmpdir(), 'slipway-recover-'));
+  makeBusyboxRoot(join(directory, 'lower'));
+  const first = new Host(directory);
+  t.after(() => first.child.kill('SIGKILL'));
+  assert.equal(await first.answer(), 'ready');
+  return { directory, host: first };
+}
+
+async function adopt(t: TestContext, directory: string): Promise<Harness> {
+  const harness = openEngine(directory);
+  t.after(() => closeHarness(harness));
+  await harness.engine.recover();
+  return harness;
+}
+
+test('after kill -9 what runs is adopted, and what ended has its code and time', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  const running = String(await first.call('run', 'runs', 'trap "exit 5" TERM; echo one; while true; do sleep 0.05; done'));
+  await first.call('run', 'ends', 'sleep 0.5; exit 6');
+  await first.call('run', 'killed', 'sleep 0.5; kill -9 $$');
+  await first.call('run', 'removes-itself', 'sleep 0.5; exit 7', '{"AutoRemove": true}');
+  await sleep(100);
+  await first.kill();
+  const endedBy = Date.now() + 700;
+  await sleep(900);
+
+  const { engine, logs } = await adopt(t, directory);
+  const state = async (name: string) => (await engine.get(name)).state;
+  const ends = await state('ends');
+  assert.ok(ends.status === 'exited' && ends.exitCode === 6, JSON.stringify(ends));
+  assert.ok(ends.finishedAtMs < endedBy, 'its own time, not that of the adoption');
+  const killed = await state('killed');
+  assert.ok(killed.status === 'exited' && killed.exitCode === 137, JSON.stringify(killed));
+  await assert.rejects(engine.get('removes-itself'));
+  assert.equal((await state('runs')).status, 'running');
+  const lines: string[] = [];
+  for await (const { line } of logs.read(running, {})) lines.push(line.toString());
+  assert.deepEqual(lines, ['one']);
+  const exit = engine.wait('runs', 'next-exit');
+  await engine.stop('runs', { timeoutSeconds: 5 });
+  assert.deepEqual(await exit, { exitCode: 5 });
+});
+
+test('a kill at any moment of starts leaves no state that is wrong, and nothing behind', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  let current = first;
+  for (const delayMs of [3, 12, 25, 40, 60]) {
+    for (let index = 0; index < 3; index++) current.send('run', `c-${delayMs}-${index}`, 'sleep 0.3; exit 4');
+    await sleep(delayMs);
+    await current.kill();
+    current = new Host(directory);
+    t.after(() => current.child.kill('SIGKILL'));
+    assert.equal(await current.answer(), 'ready');
+  }
+  await sleep(600);
+  await current.kill();
+  const { engine, rootId, errors } = await adopt(t, directory);
+  for (const { id, name, state } of await engine.list()) {
+    assert.ok(state.status === 'created' || (state.status === 'exited' && state.exitCode === 4), `${name}: ${JSON.stringify(state)}`);
+    await engine.remove(id);
+  }
+  assert.deepEqual(errors, []);
+  assertNothingLeft(directory, rootId);
+  assert.deepEqual(await new Cgroups().list(`/slipway-${rootId}`), []);
+});
+
+function assertNothingLeft(directory: string, rootId: string): void {
+  assert.deepEqual(
+    listMounts().filter(({ mountPoint }) => mountPoint.startsWith(directory)),
+    [],
+  );
+  for (const folder of ['run/c', 'run/runc', 'root/containers', 'root/snapshots']) {
+    assert.deepEqual(existsSync(join(directory, folder)) ? readdirSync(join(directory, folder)) : [], [], `${folder} of ${rootId}`);
+  }
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    let line = '';
+    try {
+      line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    } catch {
+      continue;
+    }
+    assert.ok(!line.includes(`${directory}/run/c/`), `process ${pid} is left: ${line.replaceAll('\0', ' ')}`);
+  }
+}
+
+test('a container whose monitor is killed runs on, and its end is seen with its code', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  await first.kill();
+  const { engine } = await adopt(t, directory);
+  const { record } = await engine.create({ Image: 'busybox', Cmd: ['sh', '-c', 'sleep 0.6; exit 8'], HostConfig: { NetworkMode: 'none' } });
+  await engine.start(record.id);
+  const exit = engine.wait(record.id, 'next-exit');
+  process.kill(Number(readFileSync(join(directory, 'run/c', record.id, 'conmon.pid'), 'utf8')), 'SIGKILL');
+  await sleep(100);
+  assert.equal((await engine.get(record.id)).state.status, 'running');
+  const { exitCode, error } = await exit;
+  assert.ok(exitCode === 8 || exitCode === 255, String(exitCode));
+  assert.match(error ?? '', /monitor was killed/);
+});
+
+test('monitor and container both killed while no engine ran: 255, and why', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  const id = String(await first.call('run', 'lost', 'sleep 60'));
+  const read = (name: string) => Number(readFileSync(join(directory, 'run/c', id, name), 'utf8'));
+  await first.kill();
+  for (const name of ['conmon.pid', 'pid']) process.kill(read(name), 'SIGKILL');
+  await sleep(100);
+  const { engine } = await adopt(t, directory);
+  const { state } = await engine.get('lost');
+  assert.ok(state.status === 'exited' && state.exitCode === 255, JSON.stringify(state));
+  assert.match(state.error ?? '', /no engine was there to see/);
+});
+
+test('restart policies go on after an engine was killed', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  await first.call('run', 'always', 'sleep 0.3', '{"RestartPolicy": {"Name": "always"}}');
+  await first.call('run', 'never', 'sleep 0.3');
+  await first.kill();
+  await sleep(500);
+  const { engine } = await adopt(t, directory);
+  await engine.wait('always', 'next-exit');
+  const { status } = (await engine.get('always')).state;
+  assert.ok(status === 'restarting' || status === 'running', status);
+  assert.equal((await engine.get('never')).state.status, 'exited');
+});
+
+test('a port is held by the monitor while the container runs, and free after it', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  await first.kill();
+  const { engine } = await adopt(t, directory);
+  // The network is not there, but the reservation comes first and its failure is what is looked at.
+  const { PortsOnly } = await import('./runtime-support.ts');
+  await using held = await new PortsOnly().reserve([{ hostIp: '', hostPort: 0, containerPort: 80, protocol: 'tcp' }]);
+  const port = held.bindings[0]?.hostPort ?? 0;
+  const { record } = await engine.create({
+    Image: 'busybox',
+    Cmd: ['true'],
+    HostConfig: { PortBindings: { '80/tcp': [{ HostPort: String(port) }] } },
+  });
+  await assert.rejects(engine.start(record.id), /port in use/);
+  assert.equal((await engine.get(record.id)).state.status, 'created');
+});
