@@ -133,6 +133,7 @@ export async function composeEngine(config: DaemonConfig, options: { log: Logger
       await rotator.close();
       await steps.close();
       await containers.close();
+      await networks.close();
       await snapshotter.close();
       await store.close();
     },

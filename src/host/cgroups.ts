@@ -3,7 +3,7 @@ import { listMounts, type MountInfo } from '../kernel/mount.ts';
 import { readText } from './kernel.ts';
 import type { Choice, HostItem } from './report.ts';
 
-export type CgroupMode = 'v1' | 'v2' | 'hybrid' | 'none';
+type CgroupMode = 'v1' | 'v2' | 'hybrid' | 'none';
 export type CgroupFacts = { mode: CgroupMode; controllers: string[]; systemd: boolean };
 
 const wanted = ['cpu', 'memory', 'pids', 'cpuset'];

@@ -1,5 +1,5 @@
 /** `degraded`: works, with something less. `unsupported`: there, but not usable here. */
-export type Status = 'ok' | 'degraded' | 'missing' | 'unsupported';
+type Status = 'ok' | 'degraded' | 'missing' | 'unsupported';
 
 export type HostItem = {
   section: 'Kernel' | 'Storage' | 'Control groups' | 'Security' | 'Limits' | 'Programs';

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { EngineError } from '../base/errors.ts';
+import { EngineError, toErrorData } from '../base/errors.ts';
 import { Attachments } from './attachments.ts';
 import { type BridgeSettings, Bridges } from './bridges.ts';
 import { bridgeOf, type Definition, Definitions, firstHost, newNetworkId } from './definitions.ts';
@@ -154,6 +154,17 @@ export class BridgeNetworks implements Networks {
     if (this.attachments.all().length === 0) return;
     await this.firewall.rewrite();
     if (await endpoints.reviveDns()) this.log('started aardvark-dns again: it was gone while containers on networks with DNS were running');
+  }
+
+  /**
+   * At the daemon's end. While a container is attached everything stays as it is; else bridges and rules go off the host, to be made anew
+   * with the next container. What cannot be removed is logged and stays, for the next daemon of this root to use.
+   */
+  async close(): Promise<void> {
+    await this.load();
+    const inUse = this.definitions.all().some(({ bridge }) => bridge !== undefined && linkExists(bridge));
+    if (!inUse || (await this.attached()).length > 0) return;
+    await this.dismantle().catch((error: unknown) => this.log(`bridges stay on the host: ${toErrorData(error).message}`));
   }
 
   /** Detaches every container and takes every bridge, chain and namespace of this root off the host. Definitions stay. */

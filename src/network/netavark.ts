@@ -13,7 +13,7 @@ export type NetavarkOptions = {
 };
 
 /** One interface of a container, as netavark is to make it. */
-export type NetavarkInterface = {
+type NetavarkInterface = {
   bridge: Bridge;
   interfaceName: string;
   ipAddress: string;

@@ -9,7 +9,7 @@ const subnet = (a: number, b: number, prefixLength: number): Subnet => subnetOf(
 /**
  * Private ranges in the order of trying. 172.17/16 comes last of its kind: a Docker that is installed later takes it without looking.
  */
-export const defaultPools: readonly SubnetPool[] = [
+const defaultPools: readonly SubnetPool[] = [
   ...Array.from({ length: 14 }, (_, i) => ({ base: subnet(172, 18 + i, 16), prefixLength: 16 })),
   { base: subnet(172, 17, 16), prefixLength: 16 },
   { base: subnet(192, 168, 16), prefixLength: 20 },

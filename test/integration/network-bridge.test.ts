@@ -49,6 +49,19 @@ test('none has loopback only, host has no namespace', { skip: needs }, async (t)
   await assert.rejects(networks.attach('c3', [{ name: 'host' }, { name: 'bridge' }], [], names), { code: 'NETWORKS_EXCLUSIVE' });
 });
 
+test('the end of the daemon leaves the host as it was, unless a container is attached', { skip: needs }, async (t) => {
+  const engine = await openNetworks(t);
+  await engine.networks.attach('c1', [{ name: 'bridge' }], [], names);
+  await engine.networks.close();
+  assert.match(await traces(engine.rootId), /br0/);
+  const next = engine.reopen();
+  await next.recover();
+  await next.detach('c1');
+  await next.close();
+  assert.equal(await traces(engine.rootId), '');
+  await engine.reopen().close();
+});
+
 test('an attach that fails is undone whole', { skip: needs }, async (t) => {
   const { networks, directory, rootId } = await openNetworks(t);
   await networks.attach('first', [{ name: 'bridge' }], [], names);
