@@ -23,8 +23,13 @@ test('every path that ARCHITECTURE.md names exists', () => {
 
 test('every room of src/ is described in ARCHITECTURE.md', () => {
   const text = readFileSync(join(top, 'docs/ARCHITECTURE.md'), 'utf8');
-  const rooms = readdirSync(join(top, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  assert.deepEqual(rooms.filter((room) => !text.includes(`\`src/${room}/\``)), []);
+  const rooms = readdirSync(join(top, 'src'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name);
+  assert.deepEqual(
+    rooms.filter((room) => !text.includes(`\`src/${room}/\``)),
+    [],
+  );
 });
 
 test('relative links between the pages lead somewhere', () => {

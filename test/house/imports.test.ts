@@ -8,17 +8,38 @@ import { fileURLToPath } from 'node:url';
 
 const top = fileURLToPath(new URL('../..', import.meta.url));
 const plants: { name: string; file: string; source: string; rule: string }[] = [
-  { name: 'the store reaching up to a feature', file: 'src/store/planted.ts', source: "export * from '../build/port.ts';\n", rule: 'store-imports' },
-  { name: 'a feature reaching into another one', file: 'src/build/planted.ts', source: "export * from '../store-free.ts';\nexport * from '../network/planted-inside.ts';\n", rule: 'features-reach-each-other-through-ports' },
-  { name: 'the command line importing the store', file: 'src/cli/planted.ts', source: "export * from '../store/port.ts';\n", rule: 'cli-imports' },
-  { name: 'an API route reaching past a port', file: 'src/api/planted.ts', source: "export * from '../network/planted-inside.ts';\n", rule: 'api-sees-ports' },
+  {
+    name: 'the store reaching up to a feature',
+    file: 'src/store/planted.ts',
+    source: "export * from '../build/port.ts';\n",
+    rule: 'store-imports',
+  },
+  {
+    name: 'a feature reaching into another one',
+    file: 'src/build/planted.ts',
+    source: "export * from '../store-free.ts';\nexport * from '../network/planted-inside.ts';\n",
+    rule: 'features-reach-each-other-through-ports',
+  },
+  {
+    name: 'the command line importing the store',
+    file: 'src/cli/planted.ts',
+    source: "export * from '../store/port.ts';\n",
+    rule: 'cli-imports',
+  },
+  {
+    name: 'an API route reaching past a port',
+    file: 'src/api/planted.ts',
+    source: "export * from '../network/planted-inside.ts';\n",
+    rule: 'api-sees-ports',
+  },
 ];
 
 let copy: string;
 
 before(async () => {
   copy = await mkdtemp(join(tmpdir(), 'slipway-house-'));
-  for (const name of ['src', 'package.json', 'tsconfig.json', '.dependency-cruiser.cjs']) await cp(join(top, name), join(copy, name), { recursive: true });
+  for (const name of ['src', 'package.json', 'tsconfig.json', '.dependency-cruiser.cjs'])
+    await cp(join(top, name), join(copy, name), { recursive: true });
   await symlink(join(top, 'node_modules'), join(copy, 'node_modules'));
   await mkdir(join(copy, 'src/network'), { recursive: true });
   await writeFile(join(copy, 'src/network/planted-inside.ts'), 'export const inside = 1;\n');
