@@ -56,6 +56,18 @@ export class Attachments {
       .map(({ containerId }) => containerId);
   }
 
+  /** `container web` when one on a bridge has published the port on that address, or either is every address. */
+  publisherOf(hostIp: string, hostPort: number, protocol: 'tcp' | 'udp'): string | undefined {
+    const any = (ip: string) => ip === '' || ip === '0.0.0.0';
+    const found = this.all().find(({ ports }) =>
+      ports.some((port) => {
+        const meets = port.hostIp === hostIp || any(port.hostIp) || any(hostIp);
+        return meets && port.hostPort === hostPort && port.protocol === protocol;
+      }),
+    );
+    return found === undefined ? undefined : `container ${found.containerName}`;
+  }
+
   /** In memory at once, so that the next allocation sees its addresses; the file when the promise resolves. */
   async put(attachment: Attachment): Promise<void> {
     this.byContainer.set(attachment.containerId, attachment);

@@ -121,8 +121,9 @@ export class BridgeNetworks implements Networks {
     });
   }
 
-  reserve(bindings: readonly PortBinding[]): Promise<PortReservation> {
-    return reservePorts(bindings);
+  async reserve(bindings: readonly PortBinding[]): Promise<PortReservation> {
+    await this.load();
+    return reservePorts(bindings, (ip, port, protocol) => this.attachments.publisherOf(ip, port, protocol));
   }
 
   async attach(

@@ -6,16 +6,19 @@ import { parseIpv4 } from './ipv4.ts';
 import type { PortBinding, PortReservation } from './port.ts';
 import { holderOf } from './port-holder.ts';
 
+/** Which container has published a port, if one has: what the sockets alone do not tell. */
+export type PublisherOf = (hostIp: string, hostPort: number, protocol: 'tcp' | 'udp') => string | undefined;
+
 /**
  * Takes host ports by binding them, which no other program can then do. The sockets never serve anybody: rules turn connections away
  * before they arrive. All or nothing. Conflict `PORT_IN_USE`; InvalidArgument `PORT_INVALID`, `HOST_ADDRESS_INVALID`.
  */
-export async function reservePorts(bindings: readonly PortBinding[]): Promise<PortReservation> {
+export async function reservePorts(bindings: readonly PortBinding[], publisher: PublisherOf): Promise<PortReservation> {
   const reservation = new SocketReservation();
   try {
     for (const binding of bindings) {
       check(binding);
-      reservation.add(binding, await bindFirstFree(binding));
+      reservation.add(binding, await bindFirstFree(binding, publisher));
     }
     return reservation;
   } catch (error) {
@@ -42,7 +45,7 @@ class SocketReservation implements PortReservation {
   }
 }
 
-async function bindFirstFree(binding: PortBinding): Promise<{ fd: number; port: number }> {
+async function bindFirstFree(binding: PortBinding, publisher: PublisherOf): Promise<{ fd: number; port: number }> {
   const { hostIp, hostPort, hostPortEnd = hostPort, protocol } = binding;
   const bind = protocol === 'tcp' ? bindTcp : bindUdp;
   const ip = hostIp === '' ? '0.0.0.0' : hostIp;
@@ -54,17 +57,17 @@ async function bindFirstFree(binding: PortBinding): Promise<{ fd: number; port: 
       throw refused(error, ip, port, protocol);
     }
   }
-  throw await inUse(ip, hostPort, hostPortEnd, protocol);
+  throw await inUse(ip, hostPort, hostPortEnd, protocol, publisher);
 }
 
-async function inUse(ip: string, first: number, last: number, protocol: 'tcp' | 'udp'): Promise<EngineError> {
+async function inUse(ip: string, first: number, last: number, protocol: 'tcp' | 'udp', publisher: PublisherOf): Promise<EngineError> {
   if (first !== last) {
     const message = `every host port of ${ip}:${first}-${last}/${protocol} is in use`;
     return new EngineError('Conflict', 'PORT_IN_USE', message, {
       hint: 'Publish a wider range, or leave the host port out to get a free one.',
     });
   }
-  const holder = await holderOf(ip, first, protocol);
+  const holder = publisher(ip, first, protocol) ?? (await holderOf(ip, first, protocol));
   const message = `host port ${ip}:${first}/${protocol} is already in use${holder === undefined ? '' : ` by ${holder}`}`;
   return new EngineError('Conflict', 'PORT_IN_USE', message, { hint: 'Publish another host port, or stop what holds this one.' });
 }

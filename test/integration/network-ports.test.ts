@@ -17,6 +17,7 @@ test('a published port leads to the container from everywhere', { skip: needs },
   await serveText(t, web.netns, 80, 'container');
   const neighbour = await networks.attach('c2', [{ name: 'bridge' }], [], names);
   const stranger = await networks.attach('c3', [{ name: 'other' }], [], names);
+  await assert.rejects(networks.reserve([tcp('127.0.0.1', port)]), { code: 'PORT_IN_USE', message: /in use by container web$/ });
   const host = await hostAddress();
   assert.equal(await ask('127.0.0.1', port), 'container', 'the loopback of the host, not the socket that reserves the port');
   assert.equal(await ask('127.0.0.9', port), 'container', 'any address of the loopback');
