@@ -2,7 +2,6 @@ import { closeSync, readSync, writeSync } from 'node:fs';
 import { isErrno } from '../base/errors.ts';
 import {
   AT_FDCWD,
-  AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
   check,
   cString,
@@ -182,11 +181,6 @@ export function linkat(oldDirFd: number, oldPath: PathArgument, newDirFd: number
   check(libcLinkat(oldDirFd, cString(oldPath, 0), newDirFd, cString(newPath, 1), flags), 'linkat', newPath);
 }
 
-/** Gives an open file (O_TMPFILE too) a name. */
-export function linkFd(fd: number, newPath: PathArgument): void {
-  linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, newPath, AT_SYMLINK_FOLLOW);
-}
-
 /** Frees the space of `[start, start + length)`, which then reads as zeros. False where the file system cannot. */
 export function punchHole(fd: number, start: number, length: number): boolean {
   const KEEP_SIZE = 1;
@@ -232,16 +226,6 @@ export function statPath(path: PathArgument, into = new FileStat(), options: { f
   const flags = options.follow ? 0 : AT_SYMLINK_NOFOLLOW;
   check(libcStatx(AT_FDCWD, cString(path), flags, statxMask, statxResult.address), 'statx', path);
   return decodeStatx(statxResult, into);
-}
-
-/** As `statPath`, but undefined when nothing is there. */
-export function statIfExists(path: PathArgument, into = new FileStat()): FileStat | undefined {
-  try {
-    return statPath(path, into);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw error;
-  }
 }
 
 /** Closes a descriptor that some code may have closed already. */

@@ -63,7 +63,7 @@ export function check(result: number, name: string, path?: PathArgument | undefi
 }
 
 /** Node's Buffer methods that its types leave out: they write and read without looking at an encoding's name, at half the cost. */
-export type RawBuffer = Buffer & {
+type RawBuffer = Buffer & {
   latin1Slice(start: number, end: number): string;
   latin1Write(text: string, offset: number): number;
   utf8Write(text: string, offset: number): number;
@@ -113,7 +113,6 @@ function hasNul(buffer: Buffer, length: number): boolean {
 
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
-export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_RECURSIVE = 0x8000;
 export const AT_EMPTY_PATH = 0x1000;
 

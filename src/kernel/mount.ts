@@ -22,7 +22,7 @@ const libcUmount2 = declare('int umount2(uintptr_t, int)');
 const libcStatx = declare('int statx(int, uintptr_t, int, uint, uintptr_t)');
 
 /** mount(2) flags. */
-export const MS = {
+const MS = {
   RDONLY: 1,
   NOSUID: 2,
   NODEV: 4,
@@ -40,7 +40,7 @@ export const MS = {
 } as const;
 
 /** Mount attributes of fsmount(2) and mount_setattr(2). */
-export const MountAttribute = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 0x10 } as const;
+const MountAttribute = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 0x10 } as const;
 
 const SYS_MOVE_MOUNT = 429;
 const SYS_FSOPEN = 430;
@@ -163,7 +163,7 @@ export function bindMount(source: string, target: string, options: { recursive?:
 const mountAttributes = pinned(32);
 
 /** mount_setattr(2) (Linux 5.12) leaves the other flags alone, which a remount would drop. */
-export function setMountReadOnly(target: string, recursive: boolean): void {
+function setMountReadOnly(target: string, recursive: boolean): void {
   mountAttributes.buffer.fill(0);
   mountAttributes.view.setUint32(0, MountAttribute.RDONLY, true);
   const flags = recursive ? AT_RECURSIVE : 0;
@@ -171,11 +171,6 @@ export function setMountReadOnly(target: string, recursive: boolean): void {
   if (result !== -1) return;
   if (lastErrno() !== errnoNumbers.ENOSYS) throw failure('mount_setattr', target);
   mount({ source: 'none', target, type: 'none', flags: MS.REMOUNT | MS.BIND | MS.RDONLY });
-}
-
-/** Sets how mounts below `target` propagate; `flag` is one of MS.PRIVATE, MS.SLAVE, MS.SHARED, MS.UNBINDABLE. */
-export function setPropagation(target: string, flag: number, options: { recursive?: boolean } = {}): void {
-  mount({ source: 'none', target, type: 'none', flags: flag | (options.recursive ? MS.REC : 0) });
 }
 
 /** One line of /proc/self/mountinfo (proc(5)). Paths as text. */

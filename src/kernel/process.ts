@@ -3,7 +3,6 @@ import { check, declare, errnoNumbers, failure, lastErrno, pinned, syscall } fro
 const libcIoctl = declare('int ioctl(int, uint64_t, uintptr_t)');
 const libcPoll = declare('int poll(uintptr_t, uint64_t, int)');
 const libcKill = declare('int kill(int, int)');
-const libcPrctl = declare('int prctl(int, uint64_t, uint64_t, uint64_t, uint64_t)');
 
 const SYS_PIDFD_SEND_SIGNAL = 424;
 const SYS_PIDFD_OPEN = 434;
@@ -36,7 +35,7 @@ const PIDFD_INFO_EXIT = 1 << 3;
  * How a process that is not our child ended: its wait status (`status >> 8` the exit code, `status & 127` the signal). Undefined while it
  * lives, before its parent has reaped it, and on kernels before 6.15.
  */
-export function pidfdExitStatus(fd: number): number | undefined {
+function pidfdExitStatus(fd: number): number | undefined {
   pidfdInfo.buffer.fill(0);
   pidfdInfo.view.setUint32(0, PIDFD_INFO_EXIT, true);
   if (libcIoctl(fd, PIDFD_GET_INFO, pidfdInfo.address) === -1) {
@@ -59,10 +58,4 @@ export function killProcess(pid: number, signal: number): boolean {
   if (libcKill(pid, signal) === 0) return true;
   if (lastErrno() === errnoNumbers.ESRCH) return false;
   throw failure(`kill ${pid}`);
-}
-
-/** Orphans below this process become its children (prctl(2), PR_SET_CHILD_SUBREAPER), save those in a PID namespace of their own. */
-export function prctlSetSubreaper(): void {
-  const PR_SET_CHILD_SUBREAPER = 36;
-  check(libcPrctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 'prctl');
 }

@@ -51,15 +51,6 @@ export function getXattr(path: PathArgument, name: string, options: XattrOptions
   return get(options.follow ? following : notFollowing, cString(path), cBytes(name, 1), path);
 }
 
-export function getXattrFd(fd: number, name: string): ByteString | undefined {
-  return get(onDescriptor, fd, cBytes(name, 1), undefined);
-}
-
-export function getXattrAt(dirFd: number, entry: ByteString, name: string): ByteString | undefined {
-  const path = `/proc/self/fd/${dirFd}/${entry}`;
-  return get(notFollowing, cBytes(path), cBytes(name, 1), path);
-}
-
 export function setXattr(path: PathArgument, name: string, bytes: ByteString | Buffer, options: XattrOptions = {}): void {
   set(options.follow ? following : notFollowing, cString(path), name, bytes, path);
 }
@@ -71,10 +62,6 @@ export function setXattrFd(fd: number, name: string, bytes: ByteString | Buffer)
 /** Throws ENODATA when it is not there. */
 export function removeXattr(path: PathArgument, name: string, options: XattrOptions = {}): void {
   check((options.follow ? following : notFollowing).remove(cString(path), cBytes(name, 1)), 'removexattr', path);
-}
-
-export function removeXattrFd(fd: number, name: string): void {
-  check(onDescriptor.remove(fd, cBytes(name, 1)), 'fremovexattr');
 }
 
 function list(call: Calls, target: () => number, path: PathArgument | undefined): XattrPair[] {

@@ -14,7 +14,7 @@ import { joinPath } from '../overlay/base-tree.ts';
 import { escapeXattr } from '../overlay/private-xattrs.ts';
 
 /** Changes whenever the same tree would be laid out otherwise. */
-export const checkoutVersion = 1;
+const checkoutVersion = 1;
 
 /** `inodes/trees/<tree>.<version>/{info.json,root/}`: see docs/formats/snapshots.md. */
 export function checkoutFolder(paths: Pick<StorePaths, 'inodes'>, tree: TreeId): string {

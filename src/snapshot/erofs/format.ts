@@ -68,7 +68,7 @@ export function decodeInfo(start: Buffer, tree: TreeId): ProjectionInfo | undefi
 }
 
 /** The image's UUID: overlayfs recognises a lower layer by it, so it is the tree's and the writer's, not random. */
-export function imageUuid(tree: TreeId): Buffer {
+function imageUuid(tree: TreeId): Buffer {
   const uuid = createHash('sha256').update(`slipway erofs ${writerVersion} ${tree}`).digest().subarray(0, 16);
   uuid.writeUInt8((uuid.readUInt8(6) & 0x0f) | 0x80, 6); // version 8: made by rules of our own (RFC 9562, section 5.8)
   uuid.writeUInt8((uuid.readUInt8(8) & 0x3f) | 0x80, 8);
