@@ -183,7 +183,7 @@ test('prune asks first', async () => {
 
 test('cp takes files out under the name asked for, whole or not at all', async () => {
   await using daemon = await FakeDaemon.start();
-  const { tarDirectory } = await import('../../src/cli/build/upload.ts');
+  const { tarOf } = await import('../../src/cli/local-tar.ts');
   const { mkdirSync, writeFileSync, readFileSync } = await import('node:fs');
   mkdirSync(join(daemon.folder, 'src/etc'), { recursive: true });
   writeFileSync(join(daemon.folder, 'src/etc/conf'), 'value');
@@ -191,7 +191,7 @@ test('cp takes files out under the name asked for, whole or not at all', async (
     const stat = Buffer.from(JSON.stringify({ name: 'etc', size: 0, mode: 0, mtime: '', linkTarget: '' })).toString('base64');
     response.writeHead(200, { 'Content-Type': 'application/x-tar', 'X-Docker-Container-Path-Stat': stat });
     void (async () => {
-      for await (const chunk of tarDirectory(join(daemon.folder, 'src'), 'Dockerfile')) response.write(chunk);
+      for await (const chunk of tarOf(join(daemon.folder, 'src/etc'), { name: 'etc' })) response.write(chunk);
       response.end();
     })();
   });

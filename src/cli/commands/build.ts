@@ -6,7 +6,7 @@ import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
 import { LiveProgress } from '../build/live-progress.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
-import { emptyTar, tarDirectory } from '../build/upload.ts';
+import { emptyTar, tarContext } from '../build/upload.ts';
 import type { CallOptions, Query } from '../client/client.ts';
 import type { Response } from '../client/connection.ts';
 import { readToResult } from '../client/lines.ts';
@@ -114,7 +114,7 @@ async function requestBuild(
   });
   if (shared.status === 412) {
     shared.close();
-    return send(tarDirectory(context.path, dockerfile.name));
+    return send(tarContext(context.path, dockerfile.name));
   }
   return client.check(shared);
 }

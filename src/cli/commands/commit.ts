@@ -1,6 +1,6 @@
 import { familiarName, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import { defineCommand } from '../command.ts';
-import { boolean, text } from '../flags.ts';
+import { boolean, list, text } from '../flags.ts';
 
 export const commit = defineCommand({
   usage: '[OPTIONS] CONTAINER [REPOSITORY[:TAG]]',
@@ -8,6 +8,7 @@ export const commit = defineCommand({
   args: [1, 2],
   flags: {
     author: text('Who made it', { short: 'a', value: 'TEXT' }),
+    change: list('Apply a Dockerfile instruction, such as CMD ["sh"]', { short: 'c', value: 'INSTRUCTION' }),
     message: text('A comment', { short: 'm', value: 'TEXT' }),
     pause: boolean('Freeze the container meanwhile (default true)', { short: 'p' }),
   },
@@ -19,6 +20,7 @@ export const commit = defineCommand({
         repo: reference === undefined ? undefined : familiarName(reference),
         tag: reference?.tag,
         author: flags.author,
+        changes: flags.change,
         comment: flags.message,
         pause: flags.pause === false ? 0 : 1,
       },

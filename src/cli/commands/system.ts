@@ -121,9 +121,9 @@ export const events = defineCommand({
   },
 });
 
-/** Microseconds: the API's nanoseconds do not survive JSON's numbers. */
+/** Microseconds: the API's nanoseconds do not survive JSON's numbers whole. */
 function showEvent(event: EventMessage): string {
-  const micros = String(Math.floor(event.timeNano / 1000) % 1_000_000).padStart(6, '0');
+  const micros = String(Math.round((event.timeNano % 1e9) / 1000)).padStart(6, '0');
   const time = `${new Date(event.time * 1000).toISOString().slice(0, 19)}.${micros}Z`;
   const attributes = Object.entries(event.Actor.Attributes).sort(([a], [b]) => (a < b ? -1 : 1));
   const shown = attributes.length === 0 ? '' : ` (${attributes.map(([name, value]) => `${name}=${value}`).join(', ')})`;
