@@ -63,19 +63,25 @@ export class EventBus {
       wake();
     };
     const abort = () => wake();
+    let over = false;
+    const finish = () => {
+      over = true;
+      wake();
+    };
     this.#listeners.add(listener);
     signal.addEventListener('abort', abort);
-    const timer = untilNs === undefined ? undefined : setTimeout(abort, msUntil(untilNs));
+    // A flag and not another look at the clock: a timer may fire a little before its time.
+    const timer = untilNs === undefined ? undefined : setTimeout(finish, msUntil(untilNs));
     try {
       while (!signal.aborted) {
         for (let event = queue.shift(); event !== undefined; event = queue.shift()) {
           if (untilNs !== undefined && event.timeNs > untilNs) return;
           yield event;
         }
-        if (overrun || (untilNs !== undefined && msUntil(untilNs) <= 0)) return;
+        if (overrun || over || (untilNs !== undefined && msUntil(untilNs) <= 0)) return;
         await new Promise<void>((resolve) => {
           wake = resolve;
-          if (queue.length > 0 || signal.aborted) resolve();
+          if (queue.length > 0 || over || signal.aborted) resolve();
         });
       }
     } finally {

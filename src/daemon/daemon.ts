@@ -81,12 +81,14 @@ async function serve(
 async function closeServer(server: Server, connections: ReadonlySet<Socket>): Promise<void> {
   const closed = once(server, 'close');
   server.close();
-  server.closeIdleConnections();
+  // A connection becomes idle when its last answer ends, which may be after this.
+  const sweep = setInterval(() => server.closeIdleConnections(), 20);
   const cut = setTimeout(() => {
     for (const socket of connections) socket.destroy();
   }, graceMs);
   await closed;
   clearTimeout(cut);
+  clearInterval(sweep);
 }
 
 function refuseWithoutRoot(): void {

@@ -1,6 +1,9 @@
 import type { FastifyInstance } from 'fastify';
+import type { ContainerStatus } from '../../api-types/container-inspect.ts';
 import { statusOf } from '../encode/container.ts';
 import type { Services } from '../services.ts';
+
+const statuses: ContainerStatus[] = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
 
 /** GET /metrics: Prometheus text format, version 0.0.4. */
 export function metricsRoutes(app: FastifyInstance, services: Services): void {
@@ -19,7 +22,7 @@ export function metricsRoutes(app: FastifyInstance, services: Services): void {
         'slipway_containers',
         'gauge',
         'Containers by state.',
-        [...states].map(([state, list]) => [`state="${state}"`, list.length]),
+        statuses.map((status) => [`state="${status}"`, states.get(status)?.length ?? 0]),
       ),
       metric('slipway_images', 'gauge', 'Images.', [['', images.length]]),
       metric('slipway_events_listeners', 'gauge', 'Clients that follow events.', [['', services.events.listeners]]),
