@@ -58,8 +58,7 @@ export class LineJoiner {
     const open = this.#open.get(record.stream);
     if (!open && !record.partial) return record;
     const line = open ?? { first: record, pieces: [], bytes: 0 };
-    // The reader's block, of which `record.line` is a view, is reused: what waits is copied.
-    line.pieces.push(Buffer.from(record.line));
+    line.pieces.push(record.line);
     line.bytes += record.line.length;
     if (record.partial && line.bytes < this.#limitBytes) {
       this.#open.set(record.stream, line);

@@ -8,6 +8,8 @@ import { findTail, type TailStart } from './tail.ts';
 
 const readAt = promisify(read);
 const blockBytes = 128 << 10;
+/** Room for one record, with its header. */
+const minBlockBytes = 12 << 10;
 /** A record is a header and at most 8 KiB; what is longer without a newline is no record. */
 const recordLimitBytes = 64 << 10;
 
@@ -44,11 +46,13 @@ export class SpoolReader implements LogReader {
     const joiner = options.raw ? undefined : new LineJoiner();
     const start = await this.#start(directory, options, end, wanted);
     let skip = start.skip;
-    for await (const record of follow(directory, start, ended, options.signal)) {
-      if (options.untilNs !== undefined && record.timeNs > options.untilNs) break;
-      if (!wanted(record)) continue;
-      const line = joiner ? joiner.push(record) : record;
-      if (line && skip-- <= 0) yield { ...line, line: Buffer.from(line.line) };
+    reading: for await (const records of follow(directory, start, ended, options.signal)) {
+      for (const record of records) {
+        if (options.untilNs !== undefined && record.timeNs > options.untilNs) break reading;
+        if (!wanted(record)) continue;
+        const line = joiner ? joiner.push(record) : record;
+        if (line && skip-- <= 0) yield line;
+      }
     }
     for (const line of joiner?.rest() ?? []) if (skip-- <= 0) yield line;
   }
@@ -84,13 +88,13 @@ function selector(options: ReadOptions): (record: LogLine) => boolean {
     (untilNs === undefined || record.timeNs <= untilNs);
 }
 
-/** Records from a position on. Without `ended` it stops at the end of what is there; with it, at that end once `ended` has resolved. */
+/** Records from a position on, some at a time. Without `ended` it stops at the end of what is there; with it, at that end once `ended` has resolved. */
 async function* follow(
   directory: string,
   start: Position,
   ended: Promise<unknown> | undefined,
   signal: AbortSignal | undefined,
-): AsyncGenerator<LogLine> {
+): AsyncGenerator<LogLine[]> {
   using changes = ended ? new Changes(directory, ended, signal) : undefined;
   let file = openStart(directory, start);
   while (!file) {
@@ -142,22 +146,24 @@ class RecordStream {
     this.#offset = offset;
   }
 
-  async *read(signal: AbortSignal | undefined): AsyncGenerator<LogLine> {
-    const buffer = Buffer.allocUnsafe(blockBytes);
+  /** Each batch is what one read found. The records are views of a block that is theirs alone. */
+  async *read(signal: AbortSignal | undefined): AsyncGenerator<LogLine[]> {
     for (;;) {
+      signal?.throwIfAborted();
+      const buffer = Buffer.allocUnsafe(Math.min(blockBytes, Math.max(minBlockBytes, this.#file.size - this.#offset)));
       const { bytesRead } = await readAt(this.#file.fd, buffer, 0, buffer.length, this.#offset);
+      const block = buffer.subarray(0, bytesRead);
+      const records: LogLine[] = [];
       let begin = 0;
-      for (;;) {
-        const end = buffer.subarray(0, bytesRead).indexOf(newline, begin);
-        if (end === -1) break;
-        const record = parseRecord(buffer.subarray(begin, end));
+      for (let end = block.indexOf(newline); end !== -1; end = block.indexOf(newline, begin)) {
+        const record = parseRecord(block.subarray(begin, end));
+        if (record) records.push(record);
         begin = end + 1;
-        if (record) yield record;
       }
       if (begin === 0 && bytesRead >= recordLimitBytes) begin = bytesRead;
       this.#offset += begin;
-      if (begin === 0) return;
-      signal?.throwIfAborted();
+      if (records.length > 0) yield records;
+      if (begin === 0 || bytesRead < buffer.length) return;
     }
   }
 }

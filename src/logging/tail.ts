@@ -23,19 +23,15 @@ export type TailStart = {
 /** Finds where the last `lines` lines begin, reading blocks from the end. Cost is that of the lines wanted, whatever the spool's size. */
 export async function findTail(paths: readonly string[], lines: number, wanted: (record: LogLine) => boolean): Promise<TailStart> {
   let counted = 0;
-  let unfinished = false;
-  let seenAny = false;
+  const seen = new Set<LogLine['stream']>();
   for (let index = paths.length - 1; index >= 0; index--) {
     using file = SpoolFile.open(paths[index] ?? '');
     if (!file) continue;
     for await (const { offset, record } of recordsBackwards(file)) {
       if (!record || !wanted(record)) continue;
-      if (!seenAny) {
-        seenAny = true;
-        // A last piece without an end is a line too.
-        unfinished = record.partial;
-        if (unfinished) counted++;
-      }
+      // A stream's last piece without an end is a line too.
+      if (!seen.has(record.stream) && record.partial) counted++;
+      seen.add(record.stream);
       if (record.partial) continue;
       // This record ends the line before those counted so far.
       if (counted >= lines + slackLines) return { file: index, offset: offset + record.recordBytes, skip: slackLines };

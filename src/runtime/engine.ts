@@ -1,6 +1,5 @@
 import type { CreateContainerRequest } from '../api-types/container.ts';
-import { EngineError, isErrno } from '../base/errors.ts';
-import { killProcess, pidfdSendSignal } from '../kernel/process.ts';
+import { EngineError } from '../base/errors.ts';
 import type { LiveSpool, LogReader } from '../logging/port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
@@ -9,7 +8,8 @@ import type { Volumes } from '../volumes/port.ts';
 import { type AttachmentOptions, ContainerAttachment } from './attachment.ts';
 import { Cgroups } from './cgroups.ts';
 import type { Container } from './container.ts';
-import { containerCgroup, type EngineContext, type Runtimes, runtimeOf } from './context.ts';
+import { containerCgroup, type EngineContext, type Runtimes } from './context.ts';
+import { Control, requireRunning, type StopOptions } from './control.ts';
 import { createContainer } from './create/create.ts';
 import type { ConmonMonitor } from './drivers/conmon.ts';
 import { ExecSessions } from './exec.ts';
@@ -21,7 +21,6 @@ import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecor
 import { openPaths } from './processes.ts';
 import { recover } from './recover.ts';
 import { Registry } from './registry.ts';
-import { parseSignal, SIGKILL, SIGTERM } from './signals.ts';
 import { spoolLimits } from './spool-limits.ts';
 import { top } from './top.ts';
 
@@ -44,10 +43,6 @@ export type ContainerEngineOptions = {
   clock?: { now(): number } | undefined;
 };
 
-const defaultStopTimeoutSeconds = 10;
-/** How long SIGKILL may take before it is called a failure. */
-const killTimeoutMs = 15_000;
-
 /**
  * Containers over an OCI runtime and a monitor a container. The state is in one JSON file each (docs/formats/container.md), written before
  * what it announces; processes outlive the engine, and `recover` takes them up again.
@@ -55,6 +50,7 @@ const killTimeoutMs = 15_000;
 export class ContainerEngine implements Containers {
   readonly #context: EngineContext;
   readonly #lifecycle: Lifecycle;
+  readonly #control: Control;
   readonly #execs: ExecSessions;
 
   constructor(options: ContainerEngineOptions) {
@@ -74,6 +70,7 @@ export class ContainerEngine implements Containers {
       now: () => clock.now(),
     };
     this.#lifecycle = new Lifecycle(this.#context);
+    this.#control = new Control(this.#context);
     this.#execs = new ExecSessions(this.#context);
   }
 
@@ -102,107 +99,21 @@ export class ContainerEngine implements Containers {
     this.#context.store.uses.touch('image', container.record.image.id).catch((error) => this.#context.report(container.id, error));
   }
 
-  async stop(name: string, options: { timeoutSeconds?: number; signal?: string } = {}): Promise<void> {
+  async stop(name: string, options: StopOptions = {}): Promise<void> {
     const container = this.#find(name);
-    const { config } = container.record;
-    const stopped = await this.#stop(
-      container,
-      parseSignal(options.signal || config.StopSignal || String(SIGTERM)),
-      options.timeoutSeconds ?? config.StopTimeout,
-    );
-    if (!stopped) throw notModified(container, 'is not running');
+    if (!(await this.#control.stop(container, options))) throw notModified(container, 'is not running');
     this.#context.emit(container, 'stop');
   }
 
-  /** False when it did not run. */
-  async #stop(container: Container, signal: number, timeoutSeconds = defaultStopTimeoutSeconds): Promise<boolean> {
-    const before = container.exits;
-    const ended = () => container.exits > before || container.removed || undefined;
-    const running = await container.exclusive(async () => {
-      const { state } = container.record;
-      if (state.status !== 'running' && state.status !== 'restarting') return false;
-      container.record.stoppedByUser = true;
-      if (state.status === 'restarting') {
-        await this.#cancelRestart(container);
-        return true;
-      }
-      await this.#context.registry.save(container);
-      await this.#signal(container, signal);
-      return true;
-    });
-    if (!running || container.record.state.status === 'exited') return running;
-    if (timeoutSeconds < 0) await container.waitFor(ended);
-    else if (!(await within(timeoutSeconds * 1000, container.waitFor(ended)))) await this.#killAndWait(container, ended);
-    // A start or a removal that follows must find names, ports and mounts free.
-    await container.exclusive(async () => undefined);
-    return true;
-  }
-
-  async #killAndWait(container: Container, ended: () => true | undefined): Promise<void> {
-    await container.exclusive(() => this.#signal(container, SIGKILL));
-    if (await within(killTimeoutMs, container.waitFor(ended))) return;
-    throw new EngineError(
-      'Internal',
-      'KILL_TIMEOUT',
-      `container ${container.record.name} did not end within ${killTimeoutMs / 1000} s of SIGKILL`,
-      {
-        hint: 'A process of it waits in the kernel, for a disk or network that does not answer.',
-      },
-    );
-  }
-
-  async #cancelRestart(container: Container): Promise<void> {
-    const { state } = container.record;
-    if (state.status !== 'restarting') return;
-    clearTimeout(container.restartTimer);
-    const { exitCode, startedAtMs, finishedAtMs } = state;
-    container.record.state = { status: 'exited', exitCode, startedAtMs, finishedAtMs, oomKilled: false };
-    await this.#context.registry.save(container);
-    container.changed();
-  }
-
   async kill(name: string, signal = 'SIGKILL'): Promise<void> {
-    const container = this.#find(name);
-    const number = parseSignal(signal);
-    const stopSignal = parseSignal(container.record.config.StopSignal || String(SIGTERM));
-    await container.exclusive(async () => {
-      if (container.record.state.status === 'restarting') {
-        container.record.stoppedByUser = true;
-        return this.#cancelRestart(container);
-      }
-      requireRunning(container, 'kill container');
-      if (number === SIGKILL || number === stopSignal) {
-        container.record.stoppedByUser = true;
-        await this.#context.registry.save(container);
-      }
-      return this.#signal(container, number);
-    });
-    this.#context.emit(container, 'kill', { signal: String(number) });
+    await this.#control.kill(this.#find(name), signal);
   }
 
-  /** To the container's first process. A frozen one gets it once thawed, which for signals that end it is now. */
-  async #signal(container: Container, signal: number): Promise<void> {
-    const { state } = container.record;
-    if (state.status !== 'running') return;
-    try {
-      if (container.pidfd !== undefined) pidfdSendSignal(container.pidfd, signal);
-      else if (container.run) killProcess(container.run.process.pid, signal);
-    } catch (error) {
-      if (!isErrno(error, 'ESRCH')) throw error;
-    }
-    if (state.paused && container.record.stoppedByUser) await this.#resume(container);
-  }
-
-  async restart(name: string, options: { timeoutSeconds?: number; signal?: string } = {}): Promise<void> {
+  async restart(name: string, options: StopOptions = {}): Promise<void> {
     const container = this.#find(name);
-    const { config } = container.record;
     container.keep = true;
     try {
-      await this.#stop(
-        container,
-        parseSignal(options.signal || config.StopSignal || String(SIGTERM)),
-        options.timeoutSeconds ?? config.StopTimeout,
-      );
+      await this.#control.stop(container, options);
     } finally {
       container.keep = false;
     }
@@ -211,32 +122,11 @@ export class ContainerEngine implements Containers {
   }
 
   async pause(name: string): Promise<void> {
-    const container = this.#find(name);
-    await container.exclusive(async () => {
-      const state = requireRunning(container, 'pause container');
-      if (state.paused) throw new EngineError('Conflict', 'CONTAINER_PAUSED', `Container ${container.id} is already paused`);
-      await runtimeOf(this.#context, container.run?.runtime).pause(container.id);
-      container.record.state = { ...state, paused: true };
-      await this.#context.registry.save(container);
-    });
-    this.#context.emit(container, 'pause');
+    await this.#control.pause(this.#find(name));
   }
 
   async unpause(name: string): Promise<void> {
-    const container = this.#find(name);
-    await container.exclusive(async () => {
-      const state = requireRunning(container, 'unpause container');
-      if (!state.paused) throw new EngineError('Conflict', 'CONTAINER_NOT_PAUSED', `Container ${container.id} is not paused`);
-      await this.#resume(container);
-    });
-    this.#context.emit(container, 'unpause');
-  }
-
-  async #resume(container: Container): Promise<void> {
-    await runtimeOf(this.#context, container.run?.runtime).resume(container.id);
-    const { state } = container.record;
-    if (state.status === 'running') container.record.state = { ...state, paused: false };
-    await this.#context.registry.save(container);
+    await this.#control.unpause(this.#find(name));
   }
 
   async rename(name: string, to: string): Promise<void> {
@@ -266,7 +156,7 @@ export class ContainerEngine implements Containers {
     const { status } = container.record.state;
     if (status === 'running' || status === 'restarting') {
       if (!options.force) throw running(container);
-      await this.#stop(container, SIGKILL);
+      await this.#control.stop(container, { signal: 'SIGKILL' });
     }
     await container.exclusive(async () => {
       // An automatic removal may have been first.
@@ -399,14 +289,6 @@ export class ContainerEngine implements Containers {
   }
 }
 
-function requireRunning(container: Container, what: string) {
-  const { state, name } = container.record;
-  if (state.status === 'running') return state;
-  throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Cannot ${what}: ${name}: Container ${container.id} is not running`, {
-    hint: `Start it first: slipway start ${name}`,
-  });
-}
-
 function notModified(container: Container, what: string): EngineError {
   return new EngineError('NotModified', 'NOT_MODIFIED', `container ${container.record.name} ${what}`);
 }
@@ -430,15 +312,4 @@ function savedExit({ state }: ContainerRecord): { exitCode: number; error?: stri
   if (state.status === 'exited') return { exitCode: state.exitCode, error: state.error };
   if (state.status === 'created') return { exitCode: state.exitCode ?? 0, error: state.error };
   return { exitCode: 0 };
-}
-
-/** Whether it resolved in time. */
-async function within(timeoutMs: number, promise: Promise<unknown>): Promise<boolean> {
-  const timeout = Promise.withResolvers<false>();
-  const timer = setTimeout(() => timeout.resolve(false), timeoutMs);
-  try {
-    return await Promise.race([promise.then(() => true), timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,23 +1,20 @@
 import { closeSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineError, errnoOf } from '../base/errors.ts';
-import { unmountIfMounted } from '../kernel/mount.ts';
-import { pidfdExitCode, pidfdHasEnded, pidfdOpen } from '../kernel/process.ts';
-import type { PortBinding, PortReservation } from '../network/port.ts';
+import { pidfdOpen } from '../kernel/process.ts';
+import { cleanUpLocked, reservePorts } from './clean-up.ts';
 import type { Container, Run } from './container.ts';
-import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
-import { networkMode, portBindings } from './create/network-mode.ts';
-import type { ExitRecord, Launch } from './drivers/conmon.ts';
+import { type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
+import { networkMode } from './create/network-mode.ts';
+import type { Launch } from './drivers/conmon.ts';
+import { exitWithoutMonitor, type KnownExit, lastWords } from './exit-record.ts';
 import type { ContainerRecord } from './port.ts';
 import { type AttachedNetwork, prepareBundle } from './prepare.ts';
-import { bootId, identify, isAlive } from './processes.ts';
+import { bootId, identify } from './processes.ts';
 import { restartDelay } from './restart-policy.ts';
 
 /** How often a container whose monitor was killed is looked at. */
 const orphanPollMs = 500;
-/** How long a monitor may take to end after its container; then it is killed. */
-const monitorEndMs = 5_000;
 
 /** Starts and ends of containers. Methods named `…Locked` are called inside the container's `exclusive`. */
 export class Lifecycle {
@@ -60,7 +57,7 @@ export class Lifecycle {
     const bundle = context.paths.bundle(id);
     await rm(bundle, { recursive: true, force: true });
     await Promise.all([mkdir(bundle, { recursive: true, mode: 0o700 }), context.registry.prepareFolder(id)]);
-    await using reservation = await this.#reservePorts(record);
+    await using reservation = await reservePorts(context, record);
     // The monitor takes its first 5 ms of loading while the root is mounted and the network made.
     const launch = context.monitor.launch({
       id,
@@ -86,18 +83,15 @@ export class Lifecycle {
   async #create(container: Container, launch: Launch, ports: ContainerRecord['ports']): Promise<void> {
     const context = this.#context;
     const { id } = container;
-    const [moved, snapshot, network] = await Promise.allSettled([
-      context.cgroups.isolate(launch.pid, monitorCgroup(context, id)),
-      context.snapshotter.mount(id),
-      this.#attachNetwork(container, ports),
-    ]);
-    for (const result of [snapshot, network, moved]) if (result.status === 'rejected') throw result.reason;
-    if (snapshot.status !== 'fulfilled' || network.status !== 'fulfilled') return;
-    const prepared = await prepareBundle(context, container, snapshot.value.rootfs, network.value);
+    const moved = context.cgroups.isolate(launch.pid, monitorCgroup(context, id));
+    moved.catch(() => undefined);
+    const [snapshot, network] = await settled(context.snapshotter.mount(id), this.#attachNetwork(container, ports));
+    const prepared = await prepareBundle(context, container, snapshot.rootfs, network);
+    await moved;
     const { pid, monitorPid } = await launch.create();
     const startedAtMs = context.now();
     container.record.stubs = [...new Set([...(container.record.stubs ?? []), ...prepared.stubs])];
-    container.record.endpoints = [...network.value.endpoints];
+    container.record.endpoints = [...network.endpoints];
     container.record.ports = ports;
     container.record.state = { status: 'running', pid, startedAtMs, paused: false };
     container.run = newRun(pid, monitorPid, container.record.hostConfig.Runtime || context.runtimes.default);
@@ -105,21 +99,6 @@ export class Lifecycle {
     this.watchLocked(container);
     // Before the process is let go: from here on a later engine adopts it.
     await context.registry.save(container);
-  }
-
-  /** A port of a container that has just ended is waited for. */
-  async #reservePorts(record: ContainerRecord): Promise<PortReservation> {
-    const { networks, registry } = this.#context;
-    const wanted = portBindings(record.hostConfig, record.config.ExposedPorts);
-    for (;;) {
-      try {
-        return await networks.reserve(wanted);
-      } catch (error) {
-        const leaving = registry.all().filter((other) => other.cleaning && sharesPort(other.record.ports, wanted));
-        if (leaving.length === 0) throw error;
-        await Promise.all(leaving.map(({ cleaning }) => cleaning));
-      }
-    }
   }
 
   async #attachNetwork(container: Container, ports: ContainerRecord['ports']): Promise<AttachedNetwork> {
@@ -149,7 +128,7 @@ export class Lifecycle {
             error: message,
           }
         : { status: 'created', exitCode, error: message };
-    await this.cleanUpLocked(container).catch((failure) => this.#context.report(container.id, failure));
+    await cleanUpLocked(this.#context, container).catch((failure) => this.#context.report(container.id, failure));
     await this.#context.registry.save(container);
     this.#announceExit(container, exitCode, message);
   }
@@ -169,31 +148,9 @@ export class Lifecycle {
 
   async #monitorEnded(container: Container, run: Run): Promise<void> {
     if (this.#closed || container.run !== run) return;
-    const exit = (await this.#lastWords(container.id, run)) ?? this.#exitWithoutMonitor(container, run);
+    const exit = (await lastWords(this.#context, container.id, run)) ?? exitWithoutMonitor(container, run, this.#context.now());
     if (exit) await this.exitedLocked(container, exit);
     else this.#pollOrphan(container, run);
-  }
-
-  /** conmon closes what it inherited, so that ports are free, and then records the exit: that may be a moment away. */
-  async #lastWords(id: string, run: Run): Promise<ExitRecord | undefined> {
-    const { monitor, paths } = this.#context;
-    for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
-      const alive = isAlive(run.monitor);
-      const exit = await monitor.exit(paths.bundle(id), id);
-      if (exit || !alive) return exit;
-      await sleep(delayMs);
-    }
-  }
-
-  /** The monitor was killed. Undefined while the container runs on. */
-  #exitWithoutMonitor(container: Container, run: Run): (ExitRecord & { error?: string }) | undefined {
-    const { pidfd } = container;
-    const ended = pidfd === undefined ? identify(run.process.pid)?.start !== run.process.start : pidfdHasEnded(pidfd);
-    if (!ended) return undefined;
-    const exitCode = pidfd === undefined ? undefined : pidfdExitCode(pidfd);
-    const known = { finishedAtMs: this.#context.now(), oomKilled: false };
-    if (exitCode !== undefined) return { ...known, exitCode, error: 'its monitor was killed' };
-    return { ...known, exitCode: 255, error: 'its monitor was killed, so its exit status is not known' };
   }
 
   /** Nothing tells of this process's end any more, so it is looked at. */
@@ -206,7 +163,7 @@ export class Lifecycle {
   }
 
   /** Records the end, tells those who wait, and then cleans up: the answer does not wait for that, a reuse of name and ports does. */
-  async exitedLocked(container: Container, exit: ExitRecord & { error?: string }): Promise<void> {
+  async exitedLocked(container: Container, exit: KnownExit): Promise<void> {
     const context = this.#context;
     const { record } = container;
     if (record.state.status !== 'running') return;
@@ -231,7 +188,7 @@ export class Lifecycle {
     this.#announceExit(container, exit.exitCode, exit.error);
     await context.registry.save(container);
     const going = delayMs === undefined && (record.hostConfig.AutoRemove ?? false) && !container.keep;
-    await this.cleanUpLocked(container, { unmount: !going }).catch((error) => context.report(container.id, error));
+    await cleanUpLocked(this.#context, container, { unmount: !going }).catch((error) => context.report(container.id, error));
     container.run = undefined;
     if (delayMs !== undefined) this.scheduleRestart(container, delayMs);
     else if (going) await this.removeLocked(container, { volumes: true });
@@ -255,46 +212,6 @@ export class Lifecycle {
         .catch((error) => this.#context.report(container.id, error));
     }, delayMs);
     container.restartTimer.unref();
-  }
-
-  /** Takes away everything but record, root and spool. Safe when half of it is gone; fails with the first failure, after trying all. */
-  async cleanUpLocked(container: Container, options: { unmount: boolean } = { unmount: true }): Promise<void> {
-    const cleaning = this.#cleanUp(container, options);
-    container.cleaning = cleaning.catch(() => undefined);
-    try {
-      await cleaning;
-    } finally {
-      container.cleaning = undefined;
-      container.record.ports = portBindings(container.record.hostConfig, container.record.config.ExposedPorts);
-    }
-  }
-
-  async #cleanUp(container: Container, { unmount }: { unmount: boolean }): Promise<void> {
-    const context = this.#context;
-    const { id, record } = container;
-    const bundle = context.paths.bundle(id);
-    const results = await Promise.allSettled([this.#removeProcesses(container), context.networks.detach(id)]);
-    unmountIfMounted(context.paths.bundle(id, 'shm'));
-    results.push(
-      ...(await Promise.allSettled([unmount ? context.snapshotter.unmount(id) : undefined, rm(bundle, { recursive: true, force: true })])),
-    );
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed?.status === 'rejected') throw new Error(`cleaning up after ${record.name}`, { cause: failed.reason });
-  }
-
-  async #removeProcesses(container: Container): Promise<void> {
-    const context = this.#context;
-    const { id, record, run } = container;
-    await runtimeOf(context, run?.runtime ?? record.hostConfig.Runtime).delete(id, { force: true });
-    await context.cgroups.remove(containerCgroup(context, id));
-    await this.#monitorGone(run);
-    await context.cgroups.remove(monitorCgroup(context, id));
-  }
-
-  /** It still writes to the bundle after it has recorded the exit. */
-  async #monitorGone(run: Run | undefined): Promise<void> {
-    const deadline = Date.now() + monitorEndMs;
-    for (let delayMs = 1; run && isAlive(run.monitor) && Date.now() < deadline; delayMs = Math.min(delayMs * 2, 100)) await sleep(delayMs);
   }
 
   /** The container and, when asked, the anonymous volumes that only it used. It must not run. */
@@ -359,6 +276,8 @@ function stdinMode(record: ContainerRecord): 'none' | 'once' | 'open' {
   return StdinOnce && !Tty ? 'once' : 'open';
 }
 
-function sharesPort(a: readonly PortBinding[], b: readonly PortBinding[]): boolean {
-  return a.some((one) => b.some((other) => one.hostPort !== 0 && one.hostPort === other.hostPort && one.protocol === other.protocol));
+/** Both, or the first failure once both have ended: what is still being made cannot be taken away. */
+async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return Promise.all([a, b]);
 }

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
 import { killProcess } from '../kernel/process.ts';
+import { cleanUpLocked } from './clean-up.ts';
 import type { Container } from './container.ts';
 import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -41,19 +42,19 @@ async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, conta
   if (intent?.action === 'remove' || intent?.action === 'create') {
     // Nobody was told of a creation that did not end; a removal was asked for.
     await stopHalfMade(context, container);
-    await lifecycle.cleanUpLocked(container);
+    await cleanUpLocked(context, container);
     await lifecycle.removeLocked(container, { volumes: intent.action === 'remove' && (record.hostConfig.AutoRemove ?? false) });
   } else if (intent?.action === 'start') {
     await stopHalfMade(context, container);
     container.intent = undefined;
-    await lifecycle.cleanUpLocked(container);
+    await cleanUpLocked(context, container);
     await context.registry.save(container);
   } else if (record.state.status === 'running') {
     await adoptLocked(context, lifecycle, container);
   } else if (container.run) {
     // It ended, and the engine did before it had cleaned up.
     container.lastExit = record.state.status === 'exited' ? { exitCode: record.state.exitCode } : undefined;
-    await lifecycle.cleanUpLocked(container);
+    await cleanUpLocked(context, container);
     container.run = undefined;
     if (record.state.status === 'exited' && record.hostConfig.AutoRemove) await lifecycle.removeLocked(container, { volumes: true });
     else await context.registry.save(container);

@@ -43,7 +43,8 @@ test('follow shows what comes, over rotations, until the end; rotation under loa
   const count = 60_000;
   const { record } = await harness.engine.create({
     Image: 'busybox',
-    Cmd: ['sh', '-c', `i=0; while [ $i -lt ${count} ]; do echo "line $i"; i=$((i+1)); done`],
+    // Bursts with a pause: as fast as it can, and still long enough for several rotations.
+    Cmd: ['sh', '-c', `i=0; while [ $i -lt ${count} ]; do echo "line $i"; i=$((i+1)); [ $((i % 4000)) = 0 ] && sleep 0.1; done`],
     HostConfig: { NetworkMode: 'none', LogConfig: { Type: 'json-file', Config: { 'max-size': '100k', 'max-file': '1000' } } },
   });
   await harness.engine.start(record.id);
