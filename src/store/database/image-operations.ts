@@ -7,7 +7,7 @@ export type ImageRow = { record: ImageRecord; references: string[]; lastUsedAtMs
 
 /** Image records (JSON), and the references that point at them. References are canonical. */
 export function imageOperations(database: DatabaseSync) {
-  const insert = database.prepare('INSERT OR IGNORE INTO images (id, record) VALUES (?, ?)');
+  const upsert = database.prepare('INSERT INTO images (id, record) VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record');
   const select = database.prepare('SELECT record FROM images WHERE id = ?');
   const selectByPrefix = database.prepare('SELECT record FROM images WHERE id >= ? AND id < ? LIMIT 2');
   const selectByReference = database.prepare(
@@ -27,11 +27,14 @@ export function imageOperations(database: DatabaseSync) {
   const references = (id: string): string[] => selectReferences.all(id).map((row) => String(row.reference));
 
   return {
-    /** Keeps the record that is there when the image exists: an image's identity does not cover its history and origin. */
+    /** Keeps the record that is there when the image exists, but an origin, with the history that goes with it, is worth having. */
     addImage(record: ImageRecord): ImageRecord {
       return inTransaction(database, () => {
-        insert.run(record.id, JSON.stringify(record));
-        return parse(select.get(record.id)) ?? record;
+        const existing = parse(select.get(record.id));
+        if (existing !== undefined && (existing.origin !== undefined || record.origin === undefined)) return existing;
+        const kept = existing === undefined ? record : { ...existing, history: record.history, origin: record.origin };
+        upsert.run(record.id, JSON.stringify(kept));
+        return kept;
       });
     },
     imageById(id: Digest): ImageRecord | undefined {
