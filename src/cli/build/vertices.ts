@@ -33,7 +33,7 @@ export class Vertices {
     };
     if (known === undefined) this.#byId.set(line.vertex, vertex);
     vertex.state = line.state;
-    vertex.durationMs = line.durationMs ?? (line.state === 'running' ? undefined : nowMs - vertex.startedMs);
+    vertex.durationMs = line.state === 'running' ? undefined : (line.durationMs ?? nowMs - vertex.startedMs);
     vertex.error = line.error;
     vertex.reason = line.reason;
     return vertex;

@@ -44,6 +44,14 @@ export function terminalSize(): Size | undefined {
   return stream === undefined ? undefined : { rows: stream.rows, columns: stream.columns };
 }
 
+/**
+ * Node's raw mode leaves the terminal putting a carriage return before each line feed. The container's own terminal has done so already, or its program has turned it
+ * off, as curses programs do, which then draw in the wrong columns. Leaving raw mode sets this back too. Without stty it stays as Node has it.
+ */
+function keepLineFeeds(): void {
+  process.getBuiltinModule('node:child_process').spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+}
+
 /** This side of a foreground session: keyboard or pipe, window size and signals. `close` gives the terminal back. */
 export class LocalEnd {
   detached = false;
@@ -72,6 +80,7 @@ export class LocalEnd {
     const { stdin } = process;
     if (this.#options.tty) {
       stdin.setRawMode(true);
+      keepLineFeeds();
       this.#raw = stdin;
       this.#undo.push(() => stdin.setRawMode(false));
     }
