@@ -1,12 +1,15 @@
 import { cancelled, throwIfAborted } from './limits.ts';
 
-export type Output = { readonly stream: 'stdout' | 'stderr'; readonly data: Buffer };
+/** What a run says to those who wait for it. */
+export type FlightMessage =
+  | { readonly kind: 'started' }
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly data: Buffer };
 
 export type FlightContext = {
   /** Aborted when the last one who waits has gone. */
   readonly signal: AbortSignal;
   /** To all who wait; who comes later gets what was said before. */
-  readonly publish: (output: Output) => void;
+  readonly publish: (message: FlightMessage) => void;
   /** Called when the last one who waits has taken the result. */
   readonly onDone: (dispose: () => Promise<void>) => void;
 };
@@ -14,16 +17,16 @@ export type FlightContext = {
 type Flight<T> = {
   readonly promise: Promise<T>;
   readonly controller: AbortController;
-  readonly listeners: Set<(output: Output) => void>;
-  readonly said: Output[];
+  readonly listeners: Set<(message: FlightMessage) => void>;
+  readonly said: FlightMessage[];
   saidBytes: number;
   waiters: number;
   settled: boolean;
   disposers: (() => Promise<void>)[];
 };
 
-/** What late comers are told of the past, in bytes. */
-const replayLimit = 1 << 20;
+/** What late comers are told of the past. */
+const replayLimit = { bytes: 1 << 20, messages: 4096 };
 
 /**
  * Work in flight, by key: builds that need the same step at the same time share one run. One that is cancelled only stops waiting; the run
@@ -35,27 +38,27 @@ export class Flights<T> {
   /** `claim` secures the result for this waiter; until all have done so the flight's own claim stands. */
   async join(
     key: string,
-    options: { signal: AbortSignal; onOutput: (output: Output) => void; claim: (value: T) => Promise<void> },
+    options: { signal: AbortSignal; onMessage: (message: FlightMessage) => void; claim: (value: T) => Promise<void> },
     start: (context: FlightContext) => Promise<T>,
   ): Promise<T> {
     throwIfAborted(options.signal);
     const flight = this.#flights.get(key) ?? this.#start(key, start);
     flight.waiters++;
-    for (const output of flight.said) options.onOutput(output);
-    flight.listeners.add(options.onOutput);
+    for (const message of flight.said) options.onMessage(message);
+    flight.listeners.add(options.onMessage);
     try {
       const value = await untilAborted(flight.promise, options.signal);
       await options.claim(value);
       return value;
     } finally {
-      flight.listeners.delete(options.onOutput);
+      flight.listeners.delete(options.onMessage);
       await this.#leave(key, flight);
     }
   }
 
   #start(key: string, start: (context: FlightContext) => Promise<T>): Flight<T> {
     const controller = new AbortController();
-    const listeners = new Set<(output: Output) => void>();
+    const listeners = new Set<(message: FlightMessage) => void>();
     const flight: Flight<T> = {
       controller,
       listeners,
@@ -68,9 +71,9 @@ export class Flights<T> {
       promise: Promise.resolve().then(() =>
         start({
           signal: controller.signal,
-          publish: (output) => {
-            remember(flight, output);
-            for (const listener of listeners) listener(output);
+          publish: (message) => {
+            remember(flight, message);
+            for (const listener of listeners) listener(message);
           },
           onDone: (dispose) => flight.disposers.push(dispose),
         }),
@@ -98,10 +101,19 @@ export class Flights<T> {
   }
 }
 
-function remember<T>(flight: Flight<T>, output: Output): void {
-  flight.said.push(output);
-  flight.saidBytes += output.data.length;
-  while (flight.saidBytes > replayLimit && flight.said.length > 1) flight.saidBytes -= flight.said.shift()?.data.length ?? 0;
+/** Keeps the newest output; that the run has started stays known. */
+function remember<T>(flight: Flight<T>, message: FlightMessage): void {
+  flight.said.push(message);
+  flight.saidBytes += sizeOf(message);
+  while (flight.saidBytes > replayLimit.bytes || flight.said.length > replayLimit.messages) {
+    const oldest = flight.said.findIndex((said) => said.kind === 'output');
+    const [gone] = flight.said.splice(oldest, 1);
+    flight.saidBytes -= gone === undefined ? 0 : sizeOf(gone);
+  }
+}
+
+function sizeOf(message: FlightMessage): number {
+  return message.kind === 'output' ? message.data.length : 0;
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -24,6 +24,8 @@ function makeTree(content: string): TreeRef {
 /** What a command of the fake makes of its input; commands that begin with `const` ignore it. */
 type Work = (context: StepContext, args: readonly string[]) => Promise<string>;
 
+type SolverOptions = ConstructorParameters<typeof Solver>[0];
+
 class Bench implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'slipway-solver-'));
   readonly actions = new Map<string, ActionOutput>();
@@ -35,7 +37,8 @@ class Bench implements Disposable {
   readonly context = { text: 'context-1' };
   running = 0;
   mostRunning = 0;
-  readonly solver: Solver;
+  readonly options: SolverOptions;
+  solver: Solver;
 
   constructor(work: Work, limit = 8) {
     const execute = async (context: StepContext, args: readonly string[]): Promise<TreeRef> => {
@@ -75,12 +78,13 @@ class Bench implements Disposable {
       uses: { touch: async () => {}, last: async () => undefined },
       leases: { acquire: async () => this.lease() },
     };
-    this.solver = new Solver({
-      store: store as unknown as Solver['store'],
+    this.options = {
+      store: store as unknown as SolverOptions['store'],
       executors,
       memory: new BuildMemory(join(this.folder, 'memory.json')),
       limits: { process: new Semaphore(limit), files: new Semaphore(limit) },
-    });
+    };
+    this.solver = new Solver(this.options);
   }
 
   #commit(content: string): TreeRef {
@@ -288,10 +292,7 @@ test('what was refreshed is remembered over a restart', async () => {
   using bench = new Bench(async () => `now ${++count}`);
   await bench.solve([run('a', 'now', [])]);
   await bench.solve([run('a', 'now', [], { noCache: true })]);
-  const memory = new BuildMemory(join(bench.folder, 'memory.json'));
-  await memory.load();
-  const restarted = new Solver({ ...bench.solver, memory });
-  Object.assign(bench, { solver: restarted });
+  bench.solver = new Solver({ ...bench.options, memory: new BuildMemory(join(bench.folder, 'memory.json')) });
   assert.equal(bench.textOf(await bench.solve([run('a', 'now', [])])), 'now 2');
   assert.equal(count, 2);
 });

@@ -1,0 +1,252 @@
+import { randomUUID } from 'node:crypto';
+import { EngineError } from '../../base/errors.ts';
+import type { Hex } from '../../oci/digest.ts';
+import type { TreeRef } from '../../store/model.ts';
+import { withPlace } from '../graph/place.ts';
+import type { Vertex, VertexId } from '../graph/vertex.ts';
+import type { Executor, Prepared, SolvedOperation, StepContext } from './executor.ts';
+import type { FlightContext } from './flights.ts';
+import { contentKey, givenKey, operationKey, recipeKey } from './keys.ts';
+import { cancelled, isCancelled, throwIfAborted } from './limits.ts';
+import { missReason } from './reasons.ts';
+import { Reporter } from './reporter.ts';
+import type { Solved } from './results.ts';
+import type { Solution, SolveOptions, SolverParts } from './solver.ts';
+
+/** A step whose inputs are there and whose result is not known. */
+type Pending = {
+  readonly vertex: Vertex;
+  readonly operation: Hex;
+  readonly executor: Executor<SolvedOperation>;
+  readonly prepared: Prepared;
+  readonly context: StepContext;
+  readonly key: Hex;
+};
+
+/** One build's way through a graph. */
+export class Run {
+  readonly #parts: SolverParts;
+  readonly #options: SolveOptions;
+  readonly #vertices: ReadonlyMap<VertexId, Vertex>;
+  readonly #reporter: Reporter;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #solved = new Map<VertexId, Promise<Solved>>();
+  readonly #given = new Map<VertexId, Promise<TreeRef>>();
+  readonly #recipes = new Map<VertexId, Promise<Hex>>();
+  /** Recipe keys under which results lie after this run. */
+  readonly #known = new Map<VertexId, Hex>();
+  readonly #executed = new Set<VertexId>();
+  /** Vertices that were told to run, and all after them: their recipes say nothing of what they will make. */
+  readonly #fresh = new Set<VertexId>();
+
+  constructor(parts: SolverParts, vertices: readonly Vertex[], options: SolveOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#vertices = new Map(vertices.map((vertex) => [vertex.id, vertex]));
+    for (const vertex of vertices) {
+      if (vertex.noCache === true || vertex.inputs.some((input) => this.#fresh.has(input))) this.#fresh.add(vertex.id);
+    }
+    this.#reporter = new Reporter(options.onEvent);
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+  }
+
+  async run(target: VertexId): Promise<Solution> {
+    let output: Solved;
+    try {
+      output = await this.#solve(target);
+    } catch (error) {
+      this.#abort.abort();
+      await this.#settled();
+      // What was remembered of steps that succeeded is worth keeping, but not worth hiding the error for.
+      await this.#parts.memory.save().catch(() => undefined);
+      throw this.#options.signal.aborted ? cancelled() : error;
+    }
+    await this.#parts.memory.save();
+    const steps = [...this.#vertices.values()].filter((vertex) => !isGiven(vertex));
+    // Steps before a known result were not even looked at.
+    for (const vertex of steps) if (!this.#solved.has(vertex.id)) this.#reporter.done(vertex, 'cached', 'a later step is known');
+    return { output, steps: steps.length, cachedSteps: steps.length - this.#executed.size, recipes: await this.#allRecipes() };
+  }
+
+  /** One failure ends the build: the others are aborted, and awaited so that nothing goes on behind its back. */
+  async #settled(): Promise<void> {
+    const promises = () => [...this.#solved.values(), ...this.#given.values(), ...this.#recipes.values()];
+    for (let awaited = -1; awaited !== promises().length; ) {
+      awaited = promises().length;
+      await Promise.allSettled(promises());
+    }
+  }
+
+  /** A step that was not looked at has a recipe too: the known step after it was asked for by it. */
+  async #allRecipes(): Promise<Map<VertexId, Hex>> {
+    const recipes = new Map<VertexId, Hex>();
+    for (const [id, recipe] of this.#recipes) recipes.set(id, await recipe);
+    for (const [id, recipe] of this.#known) recipes.set(id, recipe);
+    return recipes;
+  }
+
+  #vertex(id: VertexId): Vertex {
+    const vertex = this.#vertices.get(id);
+    if (vertex === undefined) throw new EngineError('Internal', 'GRAPH_INVALID', `vertex ${id} is not in the graph`);
+    return vertex;
+  }
+
+  #solve(id: VertexId): Promise<Solved> {
+    return once(this.#solved, id, async () => {
+      const vertex = this.#vertex(id);
+      if (isGiven(vertex)) return { tree: await this.#givenTree(vertex) };
+      this.#reporter.begin(vertex);
+      try {
+        return await this.#step(vertex, vertex.operation as SolvedOperation);
+      } catch (cause) {
+        const error = isCancelled(cause) || this.#reporter.isTold(cause) ? cause : withPlace(vertex.place, cause);
+        this.#reporter.failure(vertex, error);
+        this.#abort.abort();
+        throw error;
+      }
+    });
+  }
+
+  #givenTree(vertex: Vertex): Promise<TreeRef> {
+    return once(this.#given, vertex.id, async () => {
+      try {
+        return await this.#options.given(vertex, this.#signal);
+      } catch (error) {
+        const shown = isCancelled(error) ? cancelled() : withPlace(vertex.place, error);
+        this.#reporter.tell(shown);
+        throw shown;
+      }
+    });
+  }
+
+  #identity = (tree: TreeRef): string => (this.#options.times === 'kept' ? tree.id : tree.content);
+
+  #recipe(id: VertexId): Promise<Hex> {
+    return once(this.#recipes, id, async () => {
+      const vertex = this.#vertex(id);
+      if (isGiven(vertex)) return givenKey(this.#identity(await this.#givenTree(vertex)));
+      const inputs = await Promise.all(vertex.inputs.map((input) => this.#recipe(input)));
+      return this.#parts.results.inForce(this.#recipeOf(vertex, inputs));
+    });
+  }
+
+  #recipeOf(vertex: Vertex, inputs: readonly Hex[]): Hex {
+    return recipeKey(operationKey(vertex.operation as SolvedOperation), inputs, this.#options.times);
+  }
+
+  async #step(vertex: Vertex, operation: SolvedOperation): Promise<Solved> {
+    const known = this.#fresh.has(vertex.id) ? undefined : await this.#byRecipe(vertex);
+    if (known !== undefined) return known;
+    const inputs = await Promise.all(vertex.inputs.map((input) => this.#solve(input)));
+    throwIfAborted(this.#signal);
+    const trees = inputs.map((input) => input.tree);
+    const context = this.#context(vertex, trees);
+    const executor = this.#parts.executors[operation.kind] as Executor<SolvedOperation>;
+    const prepared = await executor.prepare(operation, context);
+    const own = operationKey(operation);
+    const key = contentKey(own, prepared.reads, this.#options.times);
+    const result =
+      (await this.#byContent(vertex, key)) ?? (await this.#execute({ vertex, operation: own, executor, prepared, context, key }));
+    // The result now lies under the step's recipe too, as those of its inputs lie under theirs.
+    const recipes = await Promise.all(vertex.inputs.map((input) => this.#known.get(input) ?? this.#recipe(input)));
+    this.#known.set(vertex.id, await this.#parts.results.put(this.#recipeOf(vertex, recipes), result));
+    return result;
+  }
+
+  async #byRecipe(vertex: Vertex): Promise<Solved | undefined> {
+    const recipe = await this.#recipe(vertex.id);
+    const hit = await this.#parts.results.get(recipe, this.#options.lease);
+    if (hit === undefined) return undefined;
+    this.#known.set(vertex.id, recipe);
+    this.#reporter.done(vertex, 'cached', 'nothing before it changed');
+    return hit;
+  }
+
+  async #byContent(vertex: Vertex, key: Hex): Promise<Solved | undefined> {
+    if (vertex.noCache === true) return undefined;
+    const hit = await this.#parts.results.get(this.#parts.results.inForce(key), this.#options.lease);
+    if (hit !== undefined) this.#reporter.done(vertex, 'cached', 'what it reads did not change');
+    return hit;
+  }
+
+  async #execute(pending: Pending): Promise<Solved> {
+    const { vertex, operation, prepared, key } = pending;
+    const { memory, flights, results } = this.#parts;
+    const last = memory.lastRun(vertex.lineage);
+    const reason = vertex.noCache === true ? 'it was asked to run again' : missReason(last, operation, prepared.reads);
+    // A step that must run does not share one that began before it was asked for.
+    const flight = vertex.noCache === true ? `${key} ${randomUUID()}` : results.inForce(key);
+    const result = await flights.join(
+      flight,
+      {
+        signal: this.#signal,
+        onMessage: (message) =>
+          message.kind === 'started' ? this.#reporter.running(vertex, reason) : this.#reporter.output(vertex, message.stream, message.data),
+        claim: (value) => this.#options.lease.add('tree', value.tree.id),
+      },
+      (context) => this.#fly(pending, context),
+    );
+    if (!this.#executed.has(vertex.id)) this.#reporter.done(vertex, 'cached', 'it was running already');
+    else this.#reporter.done(vertex, 'done', last?.tree === result.tree.id ? 'the result is the same as before' : reason);
+    memory.remember(vertex.lineage, { operation, reads: prepared.reads, tree: result.tree.id });
+    return result;
+  }
+
+  /** The run itself, for all who wait for it. It outlives this build when another one waits too, so it holds what it needs by a lease of its own. */
+  async #fly({ vertex, executor, prepared, context, key }: Pending, flight: FlightContext): Promise<Solved> {
+    const { leases, limits, results, memory } = this.#parts;
+    const { signal } = flight;
+    const lease = await leases.acquire({ purpose: `build step: ${vertex.name.slice(0, 200)}` });
+    flight.onDone(() => lease.release());
+    for (const input of context.inputs) await lease.add('tree', input.id);
+    return limits[executor.limit].run(signal, async () => {
+      // The one who had this key before may have finished since we looked.
+      const raced = vertex.noCache === true ? undefined : await results.get(results.inForce(key), lease);
+      if (raced !== undefined) return raced;
+      this.#executed.add(vertex.id);
+      flight.publish({ kind: 'started' });
+      const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
+      const made = await prepared.execute({ ...context, signal, lease, onOutput });
+      throwIfAborted(signal);
+      const last = executor.volatileTimes ? memory.lastRun(vertex.lineage)?.tree : undefined;
+      const exact = this.#options.times === 'kept' || executor.exactTimes === true;
+      const result = exact ? { tree: made, createdAtMs: Date.now() } : await results.settle(made, last, { lease, signal });
+      await results.put(key, result);
+      return result;
+    });
+  }
+
+  #context(vertex: Vertex, inputs: readonly TreeRef[]): StepContext {
+    const { explainMissing, lease } = this.#options;
+    const inputVertices = vertex.inputs.map((input) => this.#vertex(input));
+    return {
+      vertex,
+      inputs,
+      inputNames: inputVertices.map((input) => input.name),
+      identity: this.#identity,
+      timesCount: this.#options.times === 'kept',
+      signal: this.#signal,
+      lease,
+      onOutput: (stream, data) => this.#reporter.output(vertex, stream, data),
+      onWarning: (message, line) => this.#reporter.warning(message, line),
+      explainMissing: (input, path) => {
+        const from = inputVertices[input];
+        return from === undefined ? undefined : explainMissing?.(from, path);
+      },
+    };
+  }
+}
+
+function isGiven(vertex: Vertex): boolean {
+  const { kind } = vertex.operation;
+  return kind === 'image' || kind === 'context' || kind === 'scratch';
+}
+
+function once<T>(map: Map<VertexId, Promise<T>>, id: VertexId, make: () => Promise<T>): Promise<T> {
+  const known = map.get(id);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(id, made);
+  return made;
+}
