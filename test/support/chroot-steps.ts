@@ -28,7 +28,7 @@ export class ChrootSteps implements StepRunner {
 
 function runIn(step: StepRequest): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn('unshare', [`--root=${step.rootfs}`, `--wd=${step.workingDir}`, '--', ...step.args], {
+    const child = spawn('/usr/bin/unshare', [`--root=${step.rootfs}`, `--wd=${step.workingDir}`, '--', ...step.args], {
       env: Object.fromEntries(step.env.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)])),
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
