@@ -10,6 +10,7 @@ import { lockRoot } from '../store/root-lock.ts';
 import { composeEngine } from './compose.ts';
 import type { DaemonConfig } from './config.ts';
 import type { Logger } from './log.ts';
+import { keepSmall } from './memory.ts';
 import { listenOnSocket } from './socket.ts';
 
 export type Daemon = {
@@ -29,6 +30,7 @@ export async function startDaemon(config: DaemonConfig, options: { log: Logger; 
   const startedAt = performance.now();
   await using undo = new AsyncDisposableStack();
   refuseWithoutRoot();
+  undo.defer(keepSmall());
   undo.defer(lockRun(config.run));
   const shutdown = new AbortController();
   const engine = await composeEngine(config, { log, shutdown: shutdown.signal });
