@@ -17,16 +17,21 @@ export const statusOfKind: Record<ErrorKind, number> = {
   Internal: 500,
 };
 
-/** The answer to a request that failed. Fastify's own errors (body too large, broken JSON) keep their status. */
+/** The answer to a request that failed. An error with a `statusCode` of its own (Fastify's; CONTEXT_NOT_SHARED) keeps it. */
 export function toHttpError(error: unknown): { status: number; body: ErrorBody } {
-  if (!(error instanceof EngineError) && error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number') {
-    const code = 'code' in error && typeof error.code === 'string' ? error.code.replace(/^FST_ERR_/, '') : 'BAD_REQUEST';
-    return { status: error.statusCode, body: { message: error.message, code } };
+  const own = statusCodeOf(error);
+  if (own !== undefined && !(error instanceof EngineError)) {
+    const { message, code } = error as Error & { code?: unknown };
+    return { status: own, body: { message, code: typeof code === 'string' ? code.replace(/^FST_ERR_/, '') : 'BAD_REQUEST' } };
   }
   const data = toErrorData(error);
   // A command that cannot be run is the client's mistake, whatever found it (Docker: 400 with the exit code in its message).
-  const status = data.exitCode === 126 || data.exitCode === 127 ? 400 : statusOfKind[data.kind];
+  const status = own ?? (data.exitCode === 126 || data.exitCode === 127 ? 400 : statusOfKind[data.kind]);
   return { status, body: { message: data.message, code: data.code, hint: data.hint, exitCode: data.exitCode } };
+}
+
+function statusCodeOf(error: unknown): number | undefined {
+  return error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : undefined;
 }
 
 /** The form of an error inside a stream that has already begun. */

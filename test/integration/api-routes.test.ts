@@ -1,0 +1,351 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { buildApp } from '../../src/api/app.ts';
+import type { Services } from '../../src/api/services.ts';
+import { EngineError, type ErrorKind } from '../../src/base/errors.ts';
+import type { Builder, BuildRequest } from '../../src/build/port.ts';
+import type { NetworkInfo, Networks } from '../../src/network/port.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import type { ContainerRecord, Containers } from '../../src/runtime/port.ts';
+import type { TreeId } from '../../src/store/model.ts';
+import type { ImageRecord, Images, Uses } from '../../src/store/port.ts';
+import type { Volume, Volumes } from '../../src/volumes/port.ts';
+import { containerRecord, FakeContainers, fakeServices, partial } from './api-fakes.ts';
+
+type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
+
+function client(t: TestContext, change: Partial<Services> = {}) {
+  const services = fakeServices(change);
+  const app = buildApp(services);
+  t.after(() => app.close());
+  return async (method: Method, url: string, body?: unknown, headers: Record<string, string> = {}) => {
+    const json = body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) };
+    const type = body === undefined ? {} : { 'content-type': 'application/json' };
+    const response = await app.inject({ method, url, ...json, headers: { ...type, ...headers } });
+    return { status: response.statusCode, headers: response.headers, body: response.body, json: () => response.json() };
+  };
+}
+
+test('every kind of failure has its status, with the message, the code and the hint', async (t) => {
+  const kinds: [ErrorKind, number][] = [
+    ['InvalidArgument', 400],
+    ['Denied', 403],
+    ['NotFound', 404],
+    ['Conflict', 409],
+    ['Unsupported', 501],
+    ['Unavailable', 503],
+    ['NoSpace', 507],
+    ['DataLoss', 500],
+    ['Internal', 500],
+  ];
+  for (const [kind, status] of kinds) {
+    const containers = partial<Containers>('containers', {
+      get: async () => {
+        throw new EngineError(kind, 'SOME_CODE', 'what and which', { hint: 'what to do' });
+      },
+    });
+    const answer = await client(t, { containers })('GET', '/containers/x/json');
+    assert.equal(answer.status, status);
+    assert.equal(answer.headers['content-type'], 'application/json');
+    assert.deepEqual(answer.json(), { message: 'what and which', code: 'SOME_CODE', hint: 'what to do' });
+  }
+});
+
+test('a command that cannot be run is 400, whatever kind found it', async (t) => {
+  const containers = new FakeContainers();
+  containers.startError = new EngineError('Internal', 'X', 'exec: not found', { exitCode: 127 });
+  const answer = await client(t, { containers: containers.port() })('POST', '/containers/web/start');
+  assert.equal(answer.status, 400);
+  assert.equal(answer.json().exitCode, 127);
+});
+
+test('routes work with and without a version, and only within the versions that are spoken', async (t) => {
+  const call = client(t);
+  for (const prefix of ['', '/v1.24', '/v1.43']) assert.equal((await call('GET', `${prefix}/_ping`)).body, 'OK');
+  assert.equal((await call('HEAD', '/v1.40/_ping')).headers['builder-version'], '1');
+  assert.match((await call('GET', '/v1.44/_ping')).json().message, /too new. Maximum supported API version is 1.43/);
+  assert.match((await call('GET', '/v1.23/_ping')).json().message, /too old. Minimum supported API version is 1.24/);
+  const unknown = await call('GET', '/v1.40/nope');
+  assert.deepEqual([unknown.status, unknown.json().message], [404, 'page not found']);
+});
+
+test('bodies that are not JSON, of another type, or missing are 400', async (t) => {
+  const call = client(t);
+  assert.match((await call('POST', '/containers/create', '{"Image": "x"')).json().message, /^the request body is not JSON/);
+  assert.match((await call('POST', '/containers/create', '[]')).json().message, /must be a JSON object/);
+  assert.equal((await call('POST', '/containers/create')).json().code, 'BODY_MISSING');
+  assert.match(
+    (await call('POST', '/containers/create', 'x', { 'content-type': 'text/plain' })).json().message,
+    /unsupported Content-Type/,
+  );
+  assert.match((await call('POST', '/containers/create', {})).json().message, /^Image is missing/);
+  const large = JSON.stringify({ Image: 'x'.repeat(17 * 1024 * 1024) });
+  assert.equal((await call('POST', '/containers/create', large)).status, 413);
+});
+
+test('create answers 201 with id and warnings, the name without its slash', async (t) => {
+  const containers = new FakeContainers();
+  const body = { Image: 'web:1', HostConfig: { BlkioWeight: 5 } };
+  const answer = await client(t, { containers: containers.port() })('POST', '/containers/create?name=/web', body);
+  assert.equal(answer.status, 201);
+  assert.deepEqual(answer.json(), { Id: 'c'.repeat(64), Warnings: ['HostConfig.BlkioWeight is not supported and has no effect'] });
+  assert.equal(containers.created[0]?.name, 'web');
+});
+
+const running: ContainerRecord = containerRecord({
+  id: 'a'.repeat(64),
+  name: 'running',
+  state: { status: 'running', pid: 5, startedAtMs: Date.now() - 180_000, paused: false },
+  ports: [{ hostIp: '', hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+  endpoints: [
+    {
+      network: 'bridge',
+      networkId: 'n'.repeat(64),
+      endpointId: 'e'.repeat(64),
+      ipAddress: '172.17.0.2',
+      prefixLength: 16,
+      gateway: '172.17.0.1',
+      macAddress: '02:42:ac:11:00:02',
+      aliases: [],
+      dnsServers: [],
+    },
+  ],
+});
+const ended: ContainerRecord = containerRecord({
+  id: 'b'.repeat(64),
+  name: 'ended',
+  createdAtMs: 1,
+  config: { Image: 'db:1', Labels: { tier: 'back' } },
+  state: { status: 'exited', exitCode: 3, startedAtMs: 1, finishedAtMs: Date.now() - 7_200_000, oomKilled: true, error: 'why' },
+});
+const both = partial<Containers>('containers', {
+  list: async () => [running, ended],
+  get: async (name) => {
+    const found = [running, ended].find((record) => record.name === name);
+    if (found === undefined) throw new EngineError('NotFound', 'CONTAINER_NOT_FOUND', `No such container: ${name}`);
+    return found;
+  },
+});
+
+test('a listing shows what runs; filters choose among all', async (t) => {
+  const call = client(t, {
+    containers: both,
+    store: { ...fakeServices().store, images: partial<Images>('images', { resolve: () => Promise.reject(new Error('none')) }) },
+  });
+  const names = async (query: string) =>
+    ((await call('GET', `/containers/json?${query}`)).json() as { Names: string[] }[]).map(({ Names }) => Names[0]);
+  const filtered = (filters: unknown, more = 'all=1&') => names(`${more}filters=${encodeURIComponent(JSON.stringify(filters))}`);
+  assert.deepEqual(await names(''), ['/running']);
+  assert.deepEqual(await names('all=1'), ['/running', '/ended']);
+  assert.deepEqual(await names('limit=1'), ['/running']);
+  assert.deepEqual(await filtered({ status: ['exited'] }, ''), ['/ended']);
+  assert.deepEqual(await filtered({ label: ['tier=back'] }), ['/ended']);
+  assert.deepEqual(await filtered({ 'label!': ['tier=back'] }), ['/running']);
+  assert.deepEqual(await filtered({ name: ['^/end'] }), ['/ended']);
+  assert.deepEqual(await filtered({ id: ['aaaa'] }), ['/running']);
+  assert.deepEqual(await filtered({ exited: ['3'] }), ['/ended']);
+  assert.deepEqual(await filtered({ publish: ['8000-9000'] }), ['/running']);
+  assert.deepEqual(await filtered({ before: ['running'] }), ['/ended']);
+  assert.deepEqual(await filtered({ network: ['bridge'] }), ['/running', '/ended']);
+  assert.deepEqual(await filtered({ ancestor: ['web:1'], status: ['running'] }), ['/running']);
+  for (const wrong of [{ nope: ['x'] }, { status: ['asleep'] }, { exited: ['soon'] }]) {
+    const query = encodeURIComponent(JSON.stringify(wrong));
+    assert.equal((await call('GET', `/containers/json?filters=${query}`)).status, 400);
+  }
+  const [row] = (await call('GET', '/containers/json')).json() as { Status: string; Ports: unknown; Command: string }[];
+  assert.equal(row?.Status, 'Up 3 minutes');
+  assert.deepEqual(row?.Ports, [
+    { IP: '0.0.0.0', PrivatePort: 80, PublicPort: 8080, Type: 'tcp' },
+    { PrivatePort: 53, Type: 'udp' },
+  ]);
+});
+
+test('inspect has the shape that clients read', async (t) => {
+  const call = client(t, { containers: both });
+  const live = (await call('GET', '/containers/running/json')).json();
+  assert.deepEqual(live.State.Status, 'running');
+  assert.deepEqual(live.NetworkSettings.Ports, { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '8080' }], '53/udp': null });
+  assert.equal(live.NetworkSettings.IPAddress, '172.17.0.2');
+  assert.equal(live.NetworkSettings.Networks.bridge.Gateway, '172.17.0.1');
+  assert.equal(live.Name, '/running');
+  assert.equal(live.HostConfig.RestartPolicy.Name, 'no');
+  assert.deepEqual([live.Path, live.Args], ['cat', ['-']]);
+  const dead = (await call('GET', '/containers/ended/json')).json();
+  assert.deepEqual([dead.State.ExitCode, dead.State.OOMKilled, dead.State.Error, dead.State.Running], [3, true, 'why', false]);
+  assert.deepEqual(dead.NetworkSettings.Ports, {});
+});
+
+const image: ImageRecord = {
+  id: `sha256:${'1'.repeat(64)}` as Digest,
+  config: { architecture: 'amd64', os: 'linux', config: { Cmd: ['true'], Labels: { a: 'b' } } },
+  tree: '7'.repeat(64) as TreeId,
+  treeContent: '8'.repeat(64) as ImageRecord['treeContent'],
+  history: [{ created_by: 'COPY a' }, { created_by: 'CMD ["true"]', empty_layer: true }],
+  sizeBytes: 1000,
+  createdAtMs: 1_700_000_000_000,
+};
+
+function fakeImages(references: string[]) {
+  const removed: string[] = [];
+  const images = partial<Images>('images', {
+    resolve: async (name) => {
+      if (name === 'nope') throw new EngineError('NotFound', 'IMAGE_NOT_FOUND', 'No such image: nope');
+      return image;
+    },
+    references: async () => references,
+    list: async () => [{ record: image, references, lastUsedAtMs: 0 }],
+    untag: async (reference) => references.splice(references.indexOf(reference), 1).length > 0,
+    remove: async (id) => {
+      removed.push(id);
+    },
+  });
+  return { removed, store: { ...fakeServices().store, images } };
+}
+
+test('deleting an image follows the rules of Docker', async (t) => {
+  const names = () => ['docker.io/library/web:1', 'docker.io/library/web:2'];
+  const idle = partial<Containers>('containers', { list: async () => [] });
+
+  const two = fakeImages(names());
+  const untagged = await client(t, { store: two.store, containers: idle })('DELETE', '/images/web:1');
+  assert.deepEqual(untagged.json(), [{ Untagged: 'web:1' }]);
+  assert.deepEqual(two.removed, []);
+
+  const byId = await client(t, { store: fakeImages(names()).store, containers: idle })('DELETE', `/images/${image.id}`);
+  assert.equal(byId.status, 409);
+  assert.match(byId.json().message, /must be forced.*multiple repositories/);
+
+  const last = fakeImages(['docker.io/library/web:1']);
+  const deleted = await client(t, { store: last.store, containers: idle })('DELETE', '/images/web:1');
+  assert.deepEqual(deleted.json(), [{ Untagged: 'web:1' }, { Deleted: image.id }]);
+  assert.deepEqual(last.removed, [image.id]);
+
+  const used = fakeImages(['docker.io/library/web:1']);
+  const refused = await client(t, { store: used.store, containers: both })('DELETE', '/images/web:1?force=1');
+  assert.equal(refused.status, 409);
+  assert.match(refused.json().message, /cannot be forced.*running container/);
+});
+
+test('image names may have slashes, and the verb is at the end', async (t) => {
+  const call = client(t, { store: { ...fakeImages([]).store, uses: partial<Uses>('uses', { last: async () => undefined }) } });
+  assert.equal((await call('GET', '/images/ghcr.io/a/b:1/json')).json().Id, image.id);
+  assert.equal((await call('GET', '/images/nope/json')).status, 404);
+  assert.equal((await call('GET', '/images/a/b/nothing')).status, 404);
+  const history = (await call('GET', '/images/a/b/history')).json() as { CreatedBy: string; Size: number }[];
+  assert.deepEqual(
+    history.map(({ CreatedBy, Size }) => [CreatedBy, Size]),
+    [
+      ['CMD ["true"]', 1000],
+      ['COPY a', 0],
+    ],
+  );
+  assert.equal((await call('POST', '/images/create?fromImage=busybox')).status, 501);
+});
+
+const network: NetworkInfo = {
+  id: 'n'.repeat(64),
+  name: 'bridge',
+  driver: 'bridge',
+  createdAtMs: 0,
+  subnets: [{ subnet: '172.17.0.0/16', gateway: '172.17.0.1' }],
+  internal: false,
+  labels: {},
+  options: {},
+};
+
+test('networks tell who is on them, and stay while somebody is', async (t) => {
+  const own = { ...network, name: 'own' };
+  const networks = partial<Networks>('networks', {
+    get: async (name) => (name === 'own' ? own : network),
+    list: async () => [network, own],
+  });
+  const call = client(t, { networks, containers: both });
+  const inspected = (await call('GET', '/networks/own')).json();
+  assert.deepEqual(inspected.Containers['a'.repeat(64)].IPv4Address, '172.17.0.2/16');
+  assert.deepEqual(inspected.IPAM.Config, [{ Subnet: '172.17.0.0/16', Gateway: '172.17.0.1' }]);
+  assert.match((await call('DELETE', '/networks/own')).json().message, /has active endpoints/);
+  assert.match((await call('DELETE', '/networks/bridge')).json().message, /pre-defined network/);
+  assert.equal((await call('POST', '/networks/create', { Driver: 'bridge' })).json().message, 'Name is missing');
+});
+
+test('volumes are pruned by the rules of the version that asks', async (t) => {
+  const made = (name: string, anonymous: boolean): Volume => ({
+    name,
+    driver: 'local',
+    mountpoint: '/v',
+    createdAtMs: 0,
+    labels: {},
+    options: {},
+    anonymous,
+  });
+  const removed: string[] = [];
+  const volumes = partial<Volumes>('volumes', {
+    list: async () => [made('named', false), made('f'.repeat(64), true)],
+    remove: async (name) => {
+      removed.push(name);
+    },
+  });
+  const call = client(t, { volumes, containers: both });
+  assert.deepEqual((await call('POST', '/v1.43/volumes/prune')).json().VolumesDeleted, ['f'.repeat(64)]);
+  await call('POST', '/v1.40/volumes/prune');
+  assert.deepEqual(removed, ['f'.repeat(64), 'named', 'f'.repeat(64)]);
+});
+
+test('a build takes the parameters of Docker, and a folder that both sides see', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'slipway-shared-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const asked: BuildRequest[] = [];
+  const builder: Builder = {
+    build: async (request) => {
+      asked.push(request);
+      const tree = { id: image.tree, content: image.treeContent };
+      return { image, tree, config: image.config, vertices: 2, cachedVertices: 1, durationMs: 5 };
+    },
+  };
+  const call = client(t, { builder });
+  const { dev, ino } = statSync(folder);
+  const header = { 'x-slipway-context': JSON.stringify({ path: folder, dev, ino }) };
+  const query = `t=web&t=web:2&buildargs=${encodeURIComponent('{"A":"b","C":null}')}&nocache=1&target=x&dockerfile=D&slipway=1`;
+  const answer = await call('POST', `/build?${query}`, undefined, header);
+  assert.equal(answer.headers['content-type'], 'application/vnd.slipway.build+json');
+  assert.deepEqual(asked[0], {
+    context: { kind: 'directory', path: folder },
+    dockerfile: { path: 'D' },
+    buildArgs: { A: 'b' },
+    labels: {},
+    tags: ['docker.io/library/web:latest', 'docker.io/library/web:2'],
+    noCache: true,
+    timestamps: 'first',
+    networkMode: 'default',
+    output: { kind: 'image' },
+    target: 'x',
+  });
+  assert.deepEqual(JSON.parse(answer.body), {
+    kind: 'result',
+    imageId: image.id,
+    tree: image.tree,
+    content: image.treeContent,
+    tags: ['web:latest', 'web:2'],
+    vertices: 2,
+    cachedVertices: 1,
+    durationMs: 5,
+  });
+  const elsewhere = await call('POST', '/build', undefined, { 'x-slipway-context': JSON.stringify({ path: folder, dev, ino: ino + 1 }) });
+  assert.deepEqual([elsewhere.status, elsewhere.json().code], [412, 'CONTEXT_NOT_SHARED']);
+  for (const wrong of ['t=Web', 'buildargs=[]', 'labels={', 'timestamps=now', 'networkmode=container:x', 'remote=https://x', 'version=2']) {
+    const { status } = await call('POST', `/build?${wrong}`, undefined, header);
+    assert.ok(status === 400 || status === 501, `${wrong}: ${status}`);
+  }
+});
+
+test('swarm routes answer as a node that is in no swarm', async (t) => {
+  const call = client(t);
+  for (const path of ['/services', '/tasks/x', '/nodes', '/swarm', '/secrets/x/update']) {
+    const answer = await call(path.endsWith('update') ? 'POST' : 'GET', path);
+    assert.equal(answer.status, 503);
+    assert.match(answer.json().message, /^This node is not a swarm manager/);
+  }
+});
