@@ -43,13 +43,25 @@ export type Engine = {
   close(): Promise<void>;
 };
 
+type Options = { log: Logger; shutdown: AbortSignal };
+
 /** The one place where things are made. Every driver of the engine is constructed here, with plain `new`. */
-export async function composeEngine(config: DaemonConfig, options: { log: Logger; shutdown: AbortSignal }): Promise<Engine> {
-  const { log, shutdown } = options;
-  const rootId = createHash('sha256').update(config.root).digest('hex').slice(0, 8);
+export async function composeEngine(config: DaemonConfig, options: Options): Promise<Engine> {
   const { version: cgroupVersion } = new Cgroups();
   const programs = findPrograms(config, cgroupVersion);
   const store = await openStore({ root: config.root, workerUrl: workerEntry, databaseUrl: databaseEntry });
+  try {
+    return assemble(config, { store, programs, cgroupVersion }, options);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+type Found = { store: Store; programs: Programs; cgroupVersion: 1 | 2 };
+
+function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Found, { log, shutdown }: Options): Engine {
+  const rootId = createHash('sha256').update(config.root).digest('hex').slice(0, 8);
   const events = new EventBus();
   const chosen = pickSnapshotter(config, store);
   const snapshotter = makeSnapshotter(chosen.name, { store, runDirectory: config.run });
@@ -124,8 +136,9 @@ export async function composeEngine(config: DaemonConfig, options: { log: Logger
     services,
     summary: { snapshotter: snapshotter.name, runtime: info.defaultRuntime, version: info.version },
     async recover() {
-      await networks.recover();
-      await steps.recover();
+      // Without its rules a network is less than it was; without its containers the engine is nothing.
+      await networks.recover().catch((error) => log.error({ err: error }, 'networks could not be put back in order'));
+      await steps.recover().catch((error) => log.error({ err: error }, 'build steps that a crash left could not be removed'));
       await containers.recover();
       rotator.start();
     },

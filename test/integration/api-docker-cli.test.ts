@@ -7,6 +7,7 @@ import { findProgram } from '../../src/daemon/helpers.ts';
 import { cannotRunDaemon, DaemonPlace } from './api-daemon-harness.ts';
 
 const docker = findProgram('docker');
+const script = findProgram('script') ?? 'script';
 const skip = cannotRunDaemon || (docker === undefined && 'needs the docker command line');
 
 /** The docker command line against the real daemon: what people type, and the statuses and streams that they see. */
@@ -96,7 +97,7 @@ describe('the docker command line', { skip, timeout: 120_000 }, () => {
 
   test('a terminal is one, and has its size', () => {
     const tty = spawnSync(
-      'script',
+      script,
       ['-qec', `${docker} run --rm -it --network none bb:1 sh -c 'test -t 0 && echo terminal; stty size'`, '/dev/null'],
       {
         env: { ...env, COLUMNS: '80', LINES: '24' },
