@@ -14,13 +14,15 @@ import type { HostReport } from '../../src/host/report.ts';
 const doctor = fileURLToPath(new URL('../../src/host/doctor.ts', import.meta.url));
 const places = { root: '/var/lib/slipway', run: '/run/slipway' };
 
-async function run(
-  args: string[],
-  options: { uid?: number; env?: Record<string, string> } = {},
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const user = options.uid === undefined ? {} : { uid: options.uid, gid: options.uid };
+type Outcome = { code: number; stdout: string; stderr: string };
+
+function run(args: string[]): Promise<Outcome> {
+  return node([doctor, ...args], {});
+}
+
+function node(args: string[], env: Record<string, string>): Promise<Outcome> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [doctor, ...args], { ...user, env: { ...process.env, ...options.env } }, (error, stdout, stderr) => {
+    execFile(process.execPath, args, { env: { ...process.env, ...env } }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
   });
@@ -53,7 +55,9 @@ test('doctor tells the same in text and in JSON, and its status follows', async 
 test('without root doctor works, and says what it cannot know and why the engine needs root', {
   skip: process.getuid?.() !== 0 && 'needs root to become somebody else',
 }, async () => {
-  const { code, stdout } = await run([], { uid: 65_534, env: { HOME: '/nonexistent' } });
+  // Loaded as root: the checkout may lie where nobody else may look.
+  const program = `const { main } = await import(${JSON.stringify(doctor)}); process.setgid(65534); process.setuid(65534); process.exitCode = await main([]);`;
+  const { code, stdout } = await node(['--input-type=module', '-e', program], { HOME: '/nonexistent' });
   assert.equal(code, 0);
   assert.match(stdout, /Not looked at, for want of root:/);
   assert.match(stdout, /The engine itself must run as root: it mounts file systems/);
