@@ -15,10 +15,16 @@ import { openStoreForTest } from '../support/store.ts';
 
 const rounds = 20;
 
-/** Runs a process that ingests, edits and tags in a loop, and kills it after `delayMs`. */
-async function runAndKill(root: string, source: string, delayMs: number): Promise<void> {
+/** Runs a process that ingests, edits and tags in a loop, and kills it some rounds and a moment later. */
+async function runAndKill(root: string, source: string): Promise<void> {
   const child = await startProgram('ingest-for-ever.ts', root, source);
-  await sleep(delayMs);
+  let finished = 0;
+  child.stdout?.on('data', (dots: Buffer) => {
+    finished += dots.length;
+  });
+  const rounds = Math.floor(Math.random() * 5);
+  while (finished < rounds && child.exitCode === null) await sleep(5);
+  await sleep(Math.random() * 100);
   await kill(child);
 }
 
@@ -63,7 +69,7 @@ test(`nothing dangles after ${rounds} kills at random moments`, async () => {
   const root = join(folder.path, 'root');
   let found = { trees: 0, images: 0 };
   for (let round = 0; round < rounds; round++) {
-    await runAndKill(root, source.path, Math.random() * 250);
+    await runAndKill(root, source.path);
     const store = await openStoreForTest({ root });
     const now = verify(root);
     assert.ok(now.trees >= found.trees && now.images >= found.images, 'what was there before is still there');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineError } from '../../src/base/errors.ts';
@@ -101,6 +102,27 @@ test('objects are the same however they are written, and an aborted one is forgo
   assert.equal(zeros.size, 4 << 20);
   // The job put no root, so nothing refers to the objects and none was published.
   assert.deepEqual(leftovers(store), none);
+});
+
+test('thousands of objects go through the second thread and arrive whole', async () => {
+  await using store = await open();
+  const objects = await store.jobs.run<{ object: string; text: string }[]>('test.many', { count: 3000 });
+  for (const { object, text } of objects) {
+    assert.equal(readFileSync(join(store.paths.objects, object.slice(0, 2), object.slice(2)), 'latin1'), text);
+  }
+  assert.deepEqual(readdirSync(store.paths.tmp), []);
+});
+
+test('an abort while thousands of objects are written leaves nothing', async () => {
+  await using store = await open();
+  for (const after of [0, 700, 2500]) {
+    const abort = new AbortController();
+    const onProgress = (count: unknown) => {
+      if (Number(count) >= after) abort.abort();
+    };
+    await assert.rejects(store.jobs.run('test.many', { count: 100_000 }, { signal: abort.signal, onProgress }), { kind: 'Cancelled' });
+    assert.deepEqual(leftovers(store), none);
+  }
 });
 
 test('the store can be closed while jobs run', async () => {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { serveJobs } from '../../src/store/jobs/serve.ts';
@@ -41,6 +41,23 @@ serveJobs({
     const zeros = context.writeObject();
     for (let i = 0; i < 64; i++) zeros.write(Buffer.alloc(1 << 16));
     return { whole, streamed: stream.finish(), zeros: zeros.finish() };
+  },
+  /** Objects of all sizes up to beyond what a slot of the second thread takes, and a tree that refers to nothing of them. */
+  'test.many': (context, { count }: { count: number }) => {
+    const made: { object: string; text: string }[] = [];
+    for (let i = 0; i < count; i++) {
+      const text = `${i} `.repeat(i % 500 === 499 ? 70_000 : i % 300);
+      const { object } = context.putBytes(Buffer.from(text, 'latin1'));
+      if (i % 100 === 0) {
+        context.report(i);
+        made.push({ object, text });
+        // What is pending can be read before the job ends.
+        if (readFileSync(context.objectPath(object), 'latin1') !== text) throw new Error(`object ${i} is not whole`);
+      }
+    }
+    const meta = { mode: 0o755, uid: 0, gid: 0, mtimeSec: count, mtimeNsec: 0 };
+    context.putRoot({ ...meta, ...context.putNode([]), hardlinks: [] });
+    return made;
   },
   'test.busy': async (_context, { ms }: { ms: number }) => {
     await new Promise((resolve) => setTimeout(resolve, ms));

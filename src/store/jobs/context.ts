@@ -2,6 +2,7 @@ import type { Hex } from '../../oci/digest.ts';
 import { type Commit, type CommitRoot, packNode, type Totals } from '../database/commit.ts';
 import { type Entry, EntryType, type NodeDigests, type Root, type TreeId, type TreeRef } from '../model.ts';
 import { PendingObjects } from '../objects/pending-objects.ts';
+import type { WriterThread } from '../objects/writer-thread.ts';
 import type { StorePaths, TreeContext } from '../port.ts';
 import { ByteWriter } from '../tree/byte-writer.ts';
 import { decodeNode, decodeRoot, encodeNode, encodeRoot } from '../tree/codec.ts';
@@ -31,9 +32,10 @@ export class JobContext implements TreeContext {
     source: NodeSource;
     cancel: CancelFlag;
     report: (progress: unknown) => void;
+    startWriter?: ((folder: string) => WriterThread) | undefined;
   }) {
     this.paths = options.paths;
-    this.objects = new PendingObjects(options.paths, options.tmpDir);
+    this.objects = new PendingObjects(options.paths, options.tmpDir, options.startWriter);
     this.#source = options.source;
     this.#cancel = options.cancel;
     this.report = (progress) => {

@@ -115,7 +115,7 @@ class JobThread {
   constructor(options: JobPoolOptions, onEnd: () => void) {
     this.#options = options;
     this.#onEnd = onEnd;
-    const data: JobThreadData = { paths: options.paths };
+    const data: JobThreadData = { paths: options.paths, entry: options.workerUrl.href };
     // Descriptors that come from system calls of our own look unmanaged to Node, which would warn at each close.
     this.#worker = new Worker(options.workerUrl, { name: 'job', workerData: data, trackUnmanagedFds: false });
     this.#worker.on('message', (message: JobMessage) => this.#receive(message));

@@ -3,7 +3,8 @@ import type { Commit } from '../database/commit.ts';
 import type { TreeId } from '../model.ts';
 import type { StorePaths } from '../port.ts';
 
-export type JobThreadData = { paths: StorePaths };
+/** `entry` is the URL of the worker entry itself, from which a job can start a writer. */
+export type JobThreadData = { paths: StorePaths; entry: string };
 export type JobRequest = { name: string; params: unknown; tmpDir: string; cancel: SharedArrayBuffer };
 export type JobMessage =
   | { kind: 'progress'; progress: unknown }

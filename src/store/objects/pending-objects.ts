@@ -18,9 +18,12 @@ import { seekHoles, syncfs } from '../../kernel/files.ts';
 import { type Hex, newHash } from '../../oci/digest.ts';
 import { objectPath } from '../paths.ts';
 import type { StorePaths } from '../port.ts';
+import { WriterThread } from './writer-thread.ts';
 
 /** Up to this many files are synced one by one: beside other writers a whole-file-system sync waits for their data too. */
 const singleSyncs = 200;
+/** From here on a second thread creates the files: it takes a moment to start. */
+const filesBeforeWriter = 500;
 /** An object younger than this may be another job's whose directory entry is not durable yet. */
 const youngMs = 60_000;
 /** Shorter streams stay in memory until their digest is known: most exist already and are never written. */
@@ -40,12 +43,16 @@ export class PendingObjects {
   readonly #pending = new Map<Hex, number>();
   readonly #youngFolders = new Set<string>();
   readonly #readBuffer = Buffer.allocUnsafeSlow(1 << 20);
+  readonly #startWriter: ((folder: string) => WriterThread) | undefined;
+  #writer: WriterThread | undefined;
   #nextFile = 0;
   #folderMade = false;
 
-  constructor(paths: StorePaths, folder: string) {
+  /** `startWriter`: how to get a second thread that creates files, for jobs that add many. */
+  constructor(paths: StorePaths, folder: string, startWriter?: (folder: string) => WriterThread) {
     this.#paths = paths;
     this.#folder = folder;
+    this.#startWriter = startWriter;
   }
 
   /** The job's folder, made when it is first asked for. */
@@ -60,7 +67,9 @@ export class PendingObjects {
   /** Where the object's bytes are now: its place in the store, or this job's folder until `publish`. */
   path(object: Hex): string {
     const file = this.#pending.get(object);
-    return file === undefined ? objectPath(this.#paths, object) : this.#file(file);
+    if (file === undefined) return objectPath(this.#paths, object);
+    this.#writer?.flush();
+    return this.#file(file);
   }
 
   /** Whether the object is in the store or pending here. */
@@ -78,18 +87,27 @@ export class PendingObjects {
 
   putBytes(bytes: Uint8Array): StoredObject {
     const object = hash('sha256', bytes, 'hex') as Hex;
-    if (!this.has(object)) {
-      const { file, fd } = this.#create();
-      try {
-        writeAll(fd, bytes, 0, bytes.length, null);
-      } catch (error) {
-        throw this.#discard(file, error);
-      } finally {
-        closeSync(fd);
-      }
-      this.#pending.set(object, file);
-    }
+    if (!this.has(object)) this.#pending.set(object, this.#write(bytes));
     return { object, size: bytes.length };
+  }
+
+  #write(bytes: Uint8Array): number {
+    if (this.#pending.size === filesBeforeWriter) this.#writer ??= this.#startWriter?.(this.folder);
+    if (this.#writer !== undefined && WriterThread.takes(bytes)) {
+      const file = this.#nextFile++;
+      this.#writer.write(file, bytes);
+      return file;
+    }
+    const { file, fd } = this.#create();
+    try {
+      writeAll(fd, bytes, 0, bytes.length, null);
+      return file;
+    } catch (error) {
+      rmSync(this.#file(file), { force: true });
+      throw error;
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /**
@@ -161,6 +179,7 @@ export class PendingObjects {
     const folders = new Set(this.#youngFolders);
     for (const object of this.#pending.keys()) folders.add(object.slice(0, 2));
     if (folders.size === 0) return;
+    this.#writer?.flush();
     const many = this.#pending.size > singleSyncs;
     if (many) this.#syncAll();
     else for (const file of this.#pending.values()) syncPath(this.#file(file));
@@ -170,6 +189,12 @@ export class PendingObjects {
     // The names too: after a power cut a rename may vanish though the data survived.
     if (many) this.#syncAll();
     else for (const folder of folders) syncPath(`${this.#paths.objects}/${folder}`);
+  }
+
+  /** To be called when the job ends, however it ends: afterwards nothing is written to its folder. */
+  end(): void {
+    this.#writer?.end();
+    this.#writer = undefined;
   }
 
   #syncAll(): void {
@@ -189,11 +214,6 @@ export class PendingObjects {
     const file = this.#nextFile++;
     void this.folder;
     return { file, fd: openSync(this.#file(file), 'wx', 0o444) };
-  }
-
-  #discard(file: number, error: unknown): unknown {
-    rmSync(this.#file(file), { force: true });
-    return error;
   }
 }
 
