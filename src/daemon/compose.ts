@@ -145,12 +145,29 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
     async close() {
       await rotator.close();
       await steps.close();
+      await leaveHost({ containers, networks, rootId }).catch((error) => log.error({ err: error }, 'something stayed on the host'));
       await containers.close();
       await networks.close();
       await snapshotter.close();
       await store.close();
     },
   };
+}
+
+/** With nothing running, bridges and cgroups have no use before the next start, which makes them anew. */
+async function leaveHost({
+  containers,
+  networks,
+  rootId,
+}: {
+  containers: ContainerEngine;
+  networks: BridgeNetworks;
+  rootId: string;
+}): Promise<void> {
+  const inUse = (await containers.list()).some(({ state }) => state.status === 'running' || state.status === 'restarting');
+  if (inUse) return;
+  await networks.dismantle();
+  await new Cgroups().remove(`/slipway-${rootId}`);
 }
 
 function makeRuntimes(config: DaemonConfig, programs: Programs) {

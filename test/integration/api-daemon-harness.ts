@@ -1,13 +1,14 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { type ClientRequest, type RequestOptions, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram } from '../../src/daemon/helpers.ts';
 import { listMounts, unmount } from '../../src/kernel/mount.ts';
 import { BridgeNetworks } from '../../src/network/bridge-networks.ts';
+import { Cgroups } from '../../src/runtime/cgroups.ts';
 import { makeBusyboxRoot } from './runtime-support.ts';
 
 const missing = ['runc', 'conmon', 'netavark', 'busybox'].filter((name) => findProgram(name) === undefined);
@@ -24,6 +25,8 @@ export class DaemonPlace {
   readonly root = join(this.folder, 'root');
   readonly run = join(this.folder, 'run');
   readonly socket = join(this.run, 'slipway.sock');
+  /** Part of every name that the host sees. */
+  readonly rootId = createHash('sha256').update(this.root).digest('hex').slice(0, 8);
   readonly #daemons: DaemonProcess[] = [];
 
   /** Starts a daemon here and waits until it is ready, or has ended. */
@@ -64,8 +67,9 @@ export class DaemonPlace {
   async #dismantleNetworks(): Promise<void> {
     const netavarkPath = findProgram('netavark');
     if (netavarkPath === undefined) return;
-    const rootId = createHash('sha256').update(this.root).digest('hex').slice(0, 8);
-    await new BridgeNetworks({ directory: join(this.root, 'networks'), runDirectory: this.run, rootId, netavarkPath }).dismantle();
+    const options = { directory: join(this.root, 'networks'), runDirectory: this.run, rootId: this.rootId, netavarkPath };
+    await new BridgeNetworks(options).dismantle();
+    await new Cgroups().remove(`/slipway-${this.rootId}`);
   }
 }
 
@@ -122,10 +126,20 @@ export type Answer = { status: number; headers: Record<string, string | string[]
 
 /** One request over a unix socket. */
 export function call(socketPath: string, method: string, path: string, body?: unknown): Promise<Answer> {
+  const json = body === undefined ? undefined : JSON.stringify(body);
+  const headers = json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) };
+  return send({ socketPath, method, path, headers, agent: false }, (sent) => sent.end(json));
+}
+
+/** POSTs a file as a tar. */
+export function upload(socketPath: string, path: string, file: string): Promise<Answer> {
+  const headers = { 'content-type': 'application/x-tar' };
+  return send({ socketPath, method: 'POST', path, headers, agent: false }, (sent) => createReadStream(file).pipe(sent));
+}
+
+function send(options: RequestOptions, write: (sent: ClientRequest) => void): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const json = body === undefined ? undefined : JSON.stringify(body);
-    const headers = json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) };
-    const sent = request({ socketPath, method, path, headers, agent: false }, (response) => {
+    const sent = request(options, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk) => {
         text += chunk;
@@ -134,7 +148,7 @@ export function call(socketPath: string, method: string, path: string, body?: un
       response.on('error', reject);
     });
     sent.on('error', reject);
-    sent.end(json);
+    write(sent);
   });
 }
 

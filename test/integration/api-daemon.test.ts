@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { call, cannotRunDaemon, DaemonPlace } from './api-daemon-harness.ts';
+import { call, cannotRunDaemon, DaemonPlace, upload } from './api-daemon-harness.ts';
 
 const options = { skip: cannotRunDaemon, timeout: 60_000 };
 
@@ -13,6 +13,11 @@ function place(t: TestContext): DaemonPlace {
   const made = new DaemonPlace();
   t.after(() => made.remove());
   return made;
+}
+
+async function importImage(here: DaemonPlace): Promise<void> {
+  const answer = await upload(here.socket, '/images/create?fromSrc=-&repo=bb&tag=1', here.imageTar());
+  assert.equal(answer.status, 200, answer.text);
 }
 
 test('a daemon serves its socket to its group only, starts fast, and ends with 0 on SIGTERM', options, async (t) => {
@@ -129,6 +134,23 @@ test('containers run on through a stop, a kill and a start of the daemon', optio
   assert.equal(logs.text.match(/\n/g)?.length, 2);
   assert.equal((await call(here.socket, 'POST', `/containers/${id}/stop?t=0`)).status, 204);
   assert.equal((await state()).Status, 'exited');
+});
+
+test('a daemon that stops with nothing running leaves the host as it found it', options, async (t) => {
+  const here = place(t);
+  const daemon = await here.start();
+  await importImage(here);
+  await call(here.socket, 'POST', '/containers/create?name=once', { Image: 'bb:1', Cmd: ['true'] });
+  assert.equal((await call(here.socket, 'POST', '/containers/once/start')).status, 204);
+  await call(here.socket, 'POST', '/containers/once/wait');
+  const traces = () =>
+    execFileSync('sh', [
+      '-c',
+      `ip -o link; iptables-save 2>/dev/null; ls -d /sys/fs/cgroup/slipway-* /sys/fs/cgroup/*/slipway-* 2>/dev/null; true`,
+    ]).toString();
+  assert.ok(traces().includes(here.rootId));
+  assert.equal(await daemon.stop(), 0);
+  assert.equal(traces().includes(here.rootId), false);
 });
 
 test('metrics, disk usage and the host report are answered', options, async (t) => {
