@@ -66,6 +66,15 @@ export class Cgroups {
     await Promise.all(this.#hierarchies.map(({ mountpoint }) => removeTree(join(mountpoint, path))));
   }
 
+  /** Removes the group where nothing is in it, neither process nor group. */
+  async removeEmpty(path: string): Promise<void> {
+    for (const { mountpoint } of this.#hierarchies) {
+      await rmdir(join(mountpoint, path)).catch((error) => {
+        if (!isErrno(error, 'ENOENT', 'EBUSY', 'ENOTEMPTY')) throw error;
+      });
+    }
+  }
+
   /** Names of the groups in `path`, in whatever hierarchy. */
   async list(path: string): Promise<string[]> {
     const lists = await Promise.all(this.#hierarchies.map(({ mountpoint }) => subdirectories(join(mountpoint, path))));

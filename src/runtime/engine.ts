@@ -280,8 +280,10 @@ export class ContainerEngine implements Containers {
     await recover(this.#context, this.#lifecycle);
   }
 
+  /** Containers run on. */
   async close(): Promise<void> {
     this.#lifecycle.close();
+    await this.#context.cgroups.removeEmpty(this.#context.cgroupParent);
   }
 
   #find(name: string): Container {

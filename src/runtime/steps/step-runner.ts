@@ -134,6 +134,7 @@ export class StepProcessRunner implements StepRunner {
 
   async close(): Promise<void> {
     await this.#networks.close();
+    await this.#cgroups.removeEmpty(`/slipway-${this.#options.rootId}`);
   }
 
   get #directory(): string {
