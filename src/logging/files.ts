@@ -89,3 +89,45 @@ export function nextFile(directory: string, file: SpoolFile): SpoolFile | undefi
   }
   return undefined;
 }
+
+/** More than this many files are not held open ahead of a reader: at the usual size, 6 GB. */
+const aheadLimit = 64;
+
+/**
+ * The files that a slow reader has yet to read, opened when they appear: what a rotation removes meanwhile is still there for it. A
+ * reader that falls behind by more than the limit loses what is removed, as one that came later would.
+ */
+export class FilesAhead implements Disposable {
+  readonly #directory: string;
+  readonly #files: SpoolFile[] = [];
+  #last: SpoolFile | undefined;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The file that the reader begins with; it stays the reader's. */
+  start(file: SpoolFile): void {
+    this.#last = file;
+  }
+
+  /** Opens what has appeared behind the last file known. */
+  extend(): void {
+    while (this.#last && this.#files.length < aheadLimit) {
+      const next = nextFile(this.#directory, this.#last);
+      if (!next) return;
+      this.#files.push(next);
+      this.#last = next;
+    }
+  }
+
+  /** The next file, for the reader to close; undefined when it has the newest. */
+  next(): SpoolFile | undefined {
+    this.extend();
+    return this.#files.shift();
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files) file[Symbol.dispose]();
+  }
+}

@@ -1,7 +1,7 @@
 import { type FSWatcher, read, watch } from 'node:fs';
 import { promisify } from 'node:util';
 import { isErrno } from '../base/errors.ts';
-import { currentPath, nextFile, SpoolFile, sameFile, spoolPaths, statIfThere } from './files.ts';
+import { currentPath, FilesAhead, SpoolFile, sameFile, spoolPaths, statIfThere } from './files.ts';
 import type { LogLine, LogReader, ReadOptions } from './port.ts';
 import { LineJoiner, newline, parseRecord } from './record.ts';
 import { findTail, type TailStart } from './tail.ts';
@@ -95,19 +95,21 @@ async function* follow(
   ended: Promise<unknown> | undefined,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<LogLine[]> {
-  using changes = ended ? new Changes(directory, ended, signal) : undefined;
+  using ahead = new FilesAhead(directory);
+  using changes = ended ? new Changes(directory, ended, ahead, signal) : undefined;
   let file = openStart(directory, start);
   while (!file) {
     if (!changes || !(await changes.next())) return;
     file = openStart(directory, start);
   }
+  ahead.start(file);
   let records = new RecordStream(file, start.offset);
   try {
     for (;;) {
       signal?.throwIfAborted();
       const over = changes?.over ?? true;
       yield* records.read(signal);
-      const next = nextFile(directory, file);
+      const next = ahead.next();
       if (next) {
         // The writer went on to the next file before that one appeared: one more read gets the last of this one.
         yield* records.read(signal);
@@ -180,13 +182,17 @@ class Changes implements Disposable {
     this.#wake?.();
   };
 
-  constructor(directory: string, ended: Promise<unknown>, signal: AbortSignal | undefined) {
+  constructor(directory: string, ended: Promise<unknown>, ahead: FilesAhead, signal: AbortSignal | undefined) {
     const finish = () => {
+      ahead.extend();
       this.over = true;
       this.#notify();
     };
     try {
-      this.#watcher = watch(directory, { persistent: false }, this.#notify);
+      this.#watcher = watch(directory, { persistent: false }, (event) => {
+        if (event === 'rename') ahead.extend();
+        this.#notify();
+      });
       this.#watcher.on('error', finish);
     } catch (error) {
       // The container was removed, or never had a spool: nothing more will come.

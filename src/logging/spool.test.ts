@@ -181,3 +181,40 @@ test('a rotation that was cut off after its rename is brought to an end', async 
   writer.write('new');
   assert.deepEqual(await read(), ['old', 'new']);
 });
+
+test('a follower that is slow loses nothing to rotations that remove what it has not read', async () => {
+  const writer = new Writer();
+  const spool = writer.spool(100, 4);
+  const rotator = new SpoolRotator({ live: () => [] });
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  writer.write('line 0');
+  const seen: string[] = [];
+  const lines = new SpoolReader({ directory: () => directory, ended: () => ended }).read('id', { follow: true })[Symbol.asyncIterator]();
+  const first = await lines.next();
+  if (!first.done) seen.push(first.value.line.toString());
+  for (let line = 1; line <= 40; line++) {
+    writer.write(`line ${line}`);
+    await rotator.check({
+      ...spool,
+      openPaths: async () => [
+        existsSync(path())
+          ? path()
+          : path(
+              readdirSync(directory)
+                .filter((name) => /\d$/.test(name))
+                .sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
+                .at(-1) ?? '',
+            ),
+      ],
+    });
+    // The reader hears of a rotation through inotify, as long as the loop turns.
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  end();
+  for (let next = await lines.next(); !next.done; next = await lines.next()) seen.push(next.value.line.toString());
+  assert.ok(readdirSync(directory).length <= 5);
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 41 }, (_, index) => `line ${index}`),
+  );
+});
