@@ -68,19 +68,25 @@ export class SpoolFile implements Disposable {
     return fstatSync(this.fd).size;
   }
 
+  get removed(): boolean {
+    return fstatSync(this.fd).nlink === 0;
+  }
+
   [Symbol.dispose](): void {
     closeSync(this.fd);
   }
 }
 
 /**
- * The file that follows `file`: undefined when it is the newest. Names change under a reader, so it is found again by its inode; when the
+ * The file that follows `file`, which is open: undefined when it is the newest. Names change under a reader, so it is found again by its inode; when the
  * rotation has removed it, the oldest that is left follows.
  */
 export function nextFile(directory: string, file: SpoolFile): SpoolFile | undefined {
   for (let attempt = 0; attempt < 10; attempt++) {
     const paths = spoolPaths(directory);
     const index = paths.findIndex((path) => sameFile(file.identity, statIfThere(path)));
+    // It has a name, but got another one between the listing and the look at it.
+    if (index === -1 && !file.removed) continue;
     if (index === paths.length - 1) return undefined;
     const next = SpoolFile.open(paths[index + 1] ?? '');
     // A rename between the listing and the open shows as the same file, or as none.
