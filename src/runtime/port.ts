@@ -1,4 +1,3 @@
-import type { Duplex } from 'node:stream';
 import type { ContainerConfig, CreateContainerRequest, HostConfig } from '../api-types/container.ts';
 import type { Endpoint, PortBinding } from '../network/port.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -146,5 +145,3 @@ export interface StepRunner {
   /** Paths (relative) that the runner leaves as mount stubs in the root are in `stubs`. */
   run(step: StepRequest): Promise<{ exitCode: number; stubs: string[] }>;
 }
-
-export type HijackedStream = Duplex;

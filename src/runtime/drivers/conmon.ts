@@ -136,19 +136,6 @@ export class ConmonMonitor {
     socket.resume();
     return socket;
   }
-
-  /** Monitors and runtimes at work on the bundle, found by their arguments: for repair when no record of them was written. */
-  find(bundle: string): Promise<number[]> {
-    return findByBundle(bundle);
-  }
-
-  async monitorPid(bundle: string): Promise<number | undefined> {
-    return readPid(join(bundle, file.monitorPid));
-  }
-
-  async containerPid(bundle: string): Promise<number | undefined> {
-    return readPid(join(bundle, file.pid));
-  }
 }
 
 function conmonArguments(options: LaunchOptions): string[] {
