@@ -55,7 +55,7 @@ export function toErrorData(error: unknown): ErrorData {
     return {
       kind: 'NoSpace',
       code: errno,
-      message,
+      message: `${errno === 'EDQUOT' ? 'the disk quota is used up' : 'the disk is full'}: ${message}`,
       hint: "Free space on the file system that holds the engine's root, or give another one with --root.",
       stack,
     };

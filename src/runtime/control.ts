@@ -42,7 +42,7 @@ export class Control {
       await this.#cancelRestartLocked(container);
       return true;
     }
-    await this.#context.registry.save(container);
+    await this.#context.registry.saveIfRoom(container);
     await this.#signalLocked(container, signal);
     return true;
   }
@@ -73,7 +73,7 @@ export class Control {
       requireRunning(container, 'kill container');
       if (ends) {
         container.record.stoppedByUser = true;
-        await this.#context.registry.save(container);
+        await this.#context.registry.saveIfRoom(container);
       }
       await this.#signalLocked(container, number);
     });
@@ -99,7 +99,7 @@ export class Control {
     clearTimeout(container.restartTimer);
     const { exitCode, startedAtMs, finishedAtMs } = state;
     container.record.state = { status: 'exited', exitCode, startedAtMs, finishedAtMs, oomKilled: false };
-    await this.#context.registry.save(container);
+    await this.#context.registry.saveIfRoom(container);
     container.changed();
   }
 
@@ -127,7 +127,7 @@ export class Control {
     await runtimeOf(this.#context, container.run?.runtime).resume(container.id);
     const { state } = container.record;
     if (state.status === 'running') container.record.state = { ...state, paused: false };
-    await this.#context.registry.save(container);
+    await this.#context.registry.saveIfRoom(container);
   }
 }
 

@@ -129,7 +129,7 @@ export class Lifecycle {
           }
         : { status: 'created', exitCode, error: message };
     await cleanUpLocked(this.#context, container).catch((failure) => this.#context.report(container.id, failure));
-    await this.#context.registry.save(container);
+    await this.#context.registry.saveIfRoom(container);
     this.#announceExit(container, exitCode, message);
   }
 
@@ -186,7 +186,7 @@ export class Lifecycle {
     if (exit.oomKilled) context.emit(container, 'oom');
     context.emit(container, 'die', { exitCode: String(exit.exitCode) });
     this.#announceExit(container, exit.exitCode, exit.error);
-    await context.registry.save(container);
+    await context.registry.saveIfRoom(container);
     const going = delayMs === undefined && (record.hostConfig.AutoRemove ?? false) && !container.keep;
     await cleanUpLocked(this.#context, container, { unmount: !going }).catch((error) => context.report(container.id, error));
     container.run = undefined;
@@ -222,7 +222,7 @@ export class Lifecycle {
     record.state = { status: 'removing' };
     container.intent = { action: 'remove', atMs: context.now() };
     container.changed();
-    await context.registry.save(container);
+    await context.registry.saveIfRoom(container);
     await context.snapshotter.remove(id);
     const volumes = options.volumes ? await this.#anonymousVolumes(record) : [];
     await context.registry.delete(container);

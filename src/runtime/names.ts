@@ -6,9 +6,14 @@ const pattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 /** Docker's rule. InvalidArgument `NAME_INVALID`. */
 export function checkName(name: string): string {
   if (pattern.test(name) && name.length <= 255) return name;
-  throw new EngineError('InvalidArgument', 'NAME_INVALID', `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`, {
-    hint: 'A name has two characters or more.',
-  });
+  throw new EngineError(
+    'InvalidArgument',
+    'NAME_INVALID',
+    `Invalid container name (${name.slice(0, 300)}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+    {
+      hint: 'A name has 2 to 255 characters.',
+    },
+  );
 }
 
 const adjectives =

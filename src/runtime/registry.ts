@@ -88,8 +88,25 @@ export class Registry {
   async save(container: Container): Promise<void> {
     const saved: Saved = { version: 1, record: container.record, run: container.run, intent: container.intent };
     const path = this.#paths.container(container.id, 'container.json');
-    await writeFile(`${path}.tmp`, JSON.stringify(saved), { mode: 0o600 });
-    await rename(`${path}.tmp`, path);
+    try {
+      await writeFile(`${path}.tmp`, JSON.stringify(saved), { mode: 0o600 });
+      await rename(`${path}.tmp`, path);
+    } catch (error) {
+      await rm(`${path}.tmp`, { force: true });
+      throw error;
+    }
+  }
+
+  /**
+   * As `save`, for steps that end things: a full disk does not stand in their way, for they are how it gets room. What stands on the disk
+   * then is the state before, from which adoption finds out again what happened.
+   */
+  async saveIfRoom(container: Container): Promise<void> {
+    try {
+      await this.save(container);
+    } catch (error) {
+      if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
+    }
   }
 
   async prepareFolder(id: string): Promise<void> {

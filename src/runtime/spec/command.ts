@@ -10,18 +10,16 @@ export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
  * and `exitCode` 127 (`COMMAND_NOT_FOUND`) or 126 (`COMMAND_NOT_EXECUTABLE`).
  */
 export function resolveCommand(root: InRoot, command: string, env: readonly string[], cwd: string): string {
-  const fail = (code: string, exitCode: number, reason: string) =>
-    new EngineError('InvalidArgument', code, `unable to start container process: ${reason}`, {
-      exitCode,
-      hint: exitCode === 127 ? 'Check the command, the entrypoint and PATH in the image.' : 'Make the file executable: chmod +x.',
-    });
+  const fail = (code: string, exitCode: number, reason: string, hint = 'Check the command, the entrypoint and PATH in the image.') =>
+    new EngineError('InvalidArgument', code, `unable to start container process: ${reason}`, { exitCode, hint });
   const quoted = JSON.stringify(command);
   if (command.includes('/')) {
     const path = command.startsWith('/') ? command : posix.join(cwd, command);
     const stats = root.stat(path);
     if (!stats) throw fail('COMMAND_NOT_FOUND', 127, `exec: ${quoted}: stat ${path}: no such file or directory`);
     if (stats.isDirectory()) throw fail('COMMAND_NOT_EXECUTABLE', 126, `exec: ${quoted}: is a directory`);
-    if ((stats.mode & 0o111) === 0) throw fail('COMMAND_NOT_EXECUTABLE', 126, `exec: ${quoted}: permission denied`);
+    if ((stats.mode & 0o111) === 0)
+      throw fail('COMMAND_NOT_EXECUTABLE', 126, `exec: ${quoted}: permission denied`, 'Make the file executable: chmod +x.');
     return path;
   }
   for (const directory of searchPath(env)) {
