@@ -18,6 +18,7 @@ import { swarmRoutes } from './routes/swarm.ts';
 import { systemRoutes } from './routes/system.ts';
 import { volumeRoutes } from './routes/volumes.ts';
 import type { Services } from './services.ts';
+import { readOff } from './upload.ts';
 import { checkVersion, stripVersion } from './version.ts';
 
 /** A JSON body larger than this is refused with 413. Bodies that are streams (tars) have no limit. */
@@ -83,7 +84,7 @@ function parseBodies(app: FastifyInstance): void {
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
 }
 
-function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+async function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { status, body } = toHttpError(error);
   if (!isExpected(error)) request.log.error({ err: error, method: request.method, url: request.originalUrl }, 'a request failed');
   if (reply.sent || reply.raw.headersSent) {
@@ -91,6 +92,7 @@ function answerError(error: unknown, request: FastifyRequest, reply: FastifyRepl
     reply.raw.destroy();
     return;
   }
-  if (status === 304) void reply.code(304).send();
-  else void reply.code(status).type('application/json').send(body);
+  await readOff(request.raw);
+  if (status === 304) await reply.code(304).send();
+  else await reply.code(status).type('application/json').send(body);
 }

@@ -1,29 +1,66 @@
 import { randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Readable, type Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { EngineError } from '../base/errors.ts';
+
+/** How long the rest of a refused body is read. */
+const readOffMs = 5_000;
 
 /** A body on disk; disposing it removes it. */
 export type Upload = AsyncDisposable & { readonly file: string; readonly sizeBytes: number };
 
 /**
- * Streams a request body of any size into a temporary file. When the client breaks off, or the signal aborts, the file is removed
- * and the promise rejects with `UPLOAD_CUT`.
+ * Streams a request body of any size into a temporary file. When it fails the file is removed. Rejects with `UPLOAD_CUT` when the client
+ * breaks off or the signal aborts; a body that cannot be written keeps its connection, so that the error can still be answered.
  */
 export async function receiveUpload(body: unknown, directory: string, signal: AbortSignal): Promise<Upload> {
   const file = join(directory, `upload-${randomUUID()}`);
   const remove = () => rm(file, { force: true });
   const source = body instanceof Readable ? body : Readable.from([]);
-  const target = createWriteStream(file, { flags: 'wx', mode: 0o600 });
+  const handle = await open(file, 'wx', 0o600);
+  const target = handle.createWriteStream();
   try {
-    await pipeline(source, target, { signal });
-  } catch (cause) {
+    await copy(source, target, signal);
+  } catch (error) {
     await remove();
-    if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')) throw cause;
-    throw new EngineError('Cancelled', 'UPLOAD_CUT', 'the upload broke off before its end', { cause });
+    throw error;
   }
   return { file, sizeBytes: target.bytesWritten, [Symbol.asyncDispose]: remove };
+}
+
+/** Not `pipeline`, which destroys its source when the target fails: that would be the connection. */
+async function copy(source: Readable, target: Writable, signal: AbortSignal): Promise<void> {
+  let cut = false;
+  const stop = () => {
+    if (source.readableEnded && !signal.aborted) return;
+    cut = true;
+    target.destroy();
+  };
+  source.once('close', stop);
+  signal.addEventListener('abort', stop, { once: true });
+  if (source.destroyed || signal.aborted) stop();
+  else source.pipe(target);
+  try {
+    await finished(target);
+  } catch (cause) {
+    if (cut) throw new EngineError('Cancelled', 'UPLOAD_CUT', 'the upload broke off before its end', { cause });
+    throw cause;
+  } finally {
+    source.off('close', stop);
+    signal.removeEventListener('abort', stop);
+    source.unpipe(target);
+  }
+}
+
+/**
+ * Reads what is left of the body of a request that is to be refused, for a while. A client that is still sending when the connection closes
+ * gets a broken pipe, and not the answer that says why.
+ */
+export async function readOff(request: IncomingMessage): Promise<void> {
+  if (request.complete || request.destroyed) return;
+  request.resume();
+  await finished(request, { writable: false, signal: AbortSignal.timeout(readOffMs) }).catch(() => undefined);
 }

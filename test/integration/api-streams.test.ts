@@ -333,6 +333,31 @@ test('closing the connection cancels a build and leaves no upload behind', async
   while ((await readdir(folder)).length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
 });
 
+test('a client that is still sending when it is refused is told why', async (t) => {
+  const { path } = await serve(t, {});
+  const client = new Client(path);
+  const errors: Error[] = [];
+  client.socket.on('error', (error) => errors.push(error));
+  client.send(['POST /images/create?fromSrc=-&repo=UPPER HTTP/1.1', 'Host: x', 'Connection: close', 'Content-Length: 8000000']);
+  for (let sent = 0; sent < 8; sent++) {
+    client.socket.write(Buffer.alloc(1_000_000));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await client.ended;
+  assert.match(client.received.toString(), /^HTTP\/1\.1 400 .*must be in lower case/s);
+  assert.deepEqual(errors, []);
+});
+
+test('a body that cannot be written is answered, and not cut', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'slipway-upload-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const { path } = await serve(t, { tmpDir: join(folder, 'gone') });
+  const client = new Client(path);
+  client.send(['POST /images/load HTTP/1.1', 'Host: x', 'Connection: close', 'Content-Length: 2000000'], Buffer.alloc(2_000_000));
+  await client.ended;
+  assert.match(client.received.toString(), /^HTTP\/1\.1 500 .*ENOENT/s);
+});
+
 test('what is not HTTP is refused and the next client is served', async (t) => {
   const { path } = await serve(t, { containers: partial('containers', {}) });
   const garbage = new Client(path);
