@@ -53,6 +53,8 @@ export type JobOptions = {
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: unknown) => void) | undefined;
   lease?: Lease | undefined;
+  /** `stream`: the job waits for a reader that may be slow or stand still, so it takes no thread from the others. `work` when not given. */
+  lane?: 'work' | 'stream' | undefined;
 };
 
 export interface Jobs {

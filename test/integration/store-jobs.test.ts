@@ -25,7 +25,7 @@ test('errors keep their kind, code and place', async () => {
   await using store = await open();
   await assert.rejects(store.jobs.run('test.fail', {}), (error) => {
     assert.ok(error instanceof EngineError);
-    assert.deepEqual([error.kind, error.code, error.message], ['NoSpace', 'ENOSPC', 'deep inside']);
+    assert.deepEqual([error.kind, error.code, error.message], ['NoSpace', 'ENOSPC', 'the disk is full: deep inside']);
     assert.match(error.stack ?? '', /job-worker\.ts/);
     return true;
   });
@@ -78,6 +78,15 @@ test('jobs run side by side up to the limit, the others in line', async () => {
   const took = performance.now() - start;
   assert.ok(took >= 190, `${took} ms`);
   assert.ok(took < 390, `${took} ms`);
+});
+
+test('jobs that wait for a reader take no thread from the others', async () => {
+  await using store = await open({ maxJobs: 1 });
+  const abort = new AbortController();
+  const stalled = [1, 2].map(() => store.jobs.run('test.endless', {}, { lane: 'stream', signal: abort.signal }));
+  assert.equal(await store.jobs.run('test.echo', 'gets through'), 'gets through');
+  abort.abort();
+  for (const result of await Promise.allSettled(stalled)) assert.equal(result.status, 'rejected');
 });
 
 test('a thread is used again at once, and ends when it is idle', async () => {

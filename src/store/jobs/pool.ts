@@ -13,8 +13,9 @@ export type JobPoolOptions = {
   workerUrl: URL;
   paths: StorePaths;
   database: DatabaseClient;
-  /** Threads at once; more jobs wait in line. */
+  /** Threads of a lane at once; more jobs wait in line. */
   maxJobs?: number | undefined;
+  maxStreams?: number | undefined;
   /** How long a thread waits for another job before it ends and its memory comes back. */
   idleMs?: number | undefined;
   /** How long an aborted job may take to notice before its thread is ended. */
@@ -34,44 +35,71 @@ type Task = {
 /** Runs jobs in worker threads made on demand. */
 export class JobPool implements Jobs {
   readonly #options: JobPoolOptions;
-  readonly #waiting: Task[] = [];
-  readonly #threads = new Set<JobThread>();
+  readonly #lanes: Readonly<Record<'work' | 'stream', Lane>>;
   readonly #running = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor(options: JobPoolOptions) {
     this.#options = options;
+    this.#lanes = { work: new Lane(options, options.maxJobs ?? 2), stream: new Lane(options, options.maxStreams ?? 4) };
   }
 
   async run<R>(name: string, params: unknown, options: JobOptions = {}): Promise<R> {
     if (this.#closed) throw new EngineError('Unavailable', 'STORE_CLOSED', 'the engine is stopping');
     if (options.signal?.aborted) throw cancelled();
     const tmpDir = join(this.#options.paths.tmp, `job-${randomBytes(8).toString('hex')}`);
+    const lane = this.#lanes[options.lane ?? 'work'];
     const promise = new Promise<R>((resolve, reject) => {
       const settle = resolve as (result: unknown) => void;
-      this.#waiting.push({ name, params, options, tmpDir, cancel: new CancelFlag(), resolve: settle, reject });
+      lane.add({ name, params, options, tmpDir, cancel: new CancelFlag(), resolve: settle, reject });
     });
     this.#running.add(promise);
-    options.signal?.addEventListener('abort', this.#dropAborted, { once: true });
-    this.#dispatch();
+    options.signal?.addEventListener('abort', lane.dropAborted, { once: true });
     try {
       return await promise;
     } finally {
       this.#running.delete(promise);
-      options.signal?.removeEventListener('abort', this.#dropAborted);
+      options.signal?.removeEventListener('abort', lane.dropAborted);
     }
   }
 
   /** Refuses new jobs, cancels what runs, ends all threads. */
   async close(): Promise<void> {
     this.#closed = true;
+    const lanes = Object.values(this.#lanes);
+    for (const lane of lanes) lane.cancel();
+    await Promise.allSettled(this.#running);
+    await Promise.all(lanes.map((lane) => lane.end()));
+  }
+}
+
+/** A line of jobs, and the threads that take them. */
+class Lane {
+  readonly #options: JobPoolOptions;
+  readonly #maxThreads: number;
+  readonly #waiting: Task[] = [];
+  readonly #threads = new Set<JobThread>();
+
+  constructor(options: JobPoolOptions, maxThreads: number) {
+    this.#options = options;
+    this.#maxThreads = maxThreads;
+  }
+
+  add(task: Task): void {
+    this.#waiting.push(task);
+    this.#dispatch();
+  }
+
+  cancel(): void {
     for (const task of this.#waiting.splice(0)) task.reject(cancelled());
     for (const thread of this.#threads) thread.cancel();
-    await Promise.allSettled(this.#running);
+  }
+
+  async end(): Promise<void> {
     await Promise.all([...this.#threads].map((thread) => thread.end()));
   }
 
-  readonly #dropAborted = (): void => {
+  readonly dropAborted = (): void => {
     for (let i = this.#waiting.length - 1; i >= 0; i--) {
       if (this.#waiting[i]?.options.signal?.aborted) for (const task of this.#waiting.splice(i, 1)) task.reject(cancelled());
     }
@@ -92,7 +120,7 @@ export class JobPool implements Jobs {
   }
 
   #newThread(): JobThread | undefined {
-    if (this.#threads.size >= (this.#options.maxJobs ?? 2)) return undefined;
+    if (this.#threads.size >= this.#maxThreads) return undefined;
     const thread = new JobThread(this.#options, () => {
       this.#threads.delete(thread);
       this.#dispatch();

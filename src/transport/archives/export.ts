@@ -22,8 +22,9 @@ export async function* exportTree(
   const writeEnd = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
   const reader = new Socket({ fd: readEnd, readable: true, writable: false });
   const cancel = new AbortController();
+  const stop = signal === undefined ? cancel.signal : AbortSignal.any([signal, cancel.signal]);
   const job = store.jobs
-    .run('transport.export', { tree, pipe }, { signal: signal === undefined ? cancel.signal : AbortSignal.any([signal, cancel.signal]) })
+    .run('transport.export', { tree, pipe }, { signal: stop, lane: 'stream' })
     .catch((error: unknown) => void reader.destroy(error instanceof Error ? error : new Error(String(error))))
     .finally(() => closeSync(writeEnd));
   try {
