@@ -15,12 +15,13 @@ export class Reporter {
     this.#onEvent = onEvent;
   }
 
-  /** The step is being looked at: its time counts from here. */
+  /** Its time counts from here, until it runs: then from there. What it waits for is not its own. */
   begin(vertex: Vertex): void {
     this.#startedAt.set(vertex.id, performance.now());
   }
 
   running(vertex: Vertex, reason: string): void {
+    this.begin(vertex);
     this.#running.add(vertex.id);
     this.#emit(vertex, { state: 'running', reason });
   }

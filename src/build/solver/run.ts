@@ -140,6 +140,7 @@ export class Run {
     if (known !== undefined) return known;
     const inputs = await Promise.all(vertex.inputs.map((input) => this.#solve(input)));
     throwIfAborted(this.#signal);
+    this.#reporter.begin(vertex);
     const trees = inputs.map((input) => input.tree);
     const context = this.#context(vertex, trees);
     const executor = this.#parts.executors[operation.kind] as Executor<SolvedOperation>;

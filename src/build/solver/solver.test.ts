@@ -197,6 +197,22 @@ test('vertices that do not need each other run at once, up to the limit', async 
   }
 });
 
+test("a step's time is its own, not that of the line it stood in or of the steps before it", async () => {
+  const wait: Work = async (step, args) => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return compose(step, args);
+  };
+  using bench = new Bench(wait, 1);
+  const events: BuildEvent[] = [];
+  const startedAt = performance.now();
+  await bench.solve([run('a', 'a', []), run('b', 'b', []), run('c', 'c', ['a', 'b'])], { events });
+  const elapsedMs = performance.now() - startedAt;
+  const times = events.flatMap((event) => (event.kind === 'vertex' && event.state === 'done' ? [event.durationMs ?? 0] : []));
+  assert.equal(times.length, 3);
+  // One ran after the other, so together they took no longer than the whole.
+  assert.ok(times.reduce((sum, time) => sum + time) <= elapsedMs, `${times} in ${elapsedMs} ms`);
+});
+
 test('vertices that the target does not need are left alone', async () => {
   using bench = new Bench(compose);
   await bench.solve([context, run('unused', 'unused', ['context']), run('a', 'one', [])]);
