@@ -1,16 +1,24 @@
-/** The candidate that `word` was most likely meant to be: at most a third of its letters wrong, and at most three. */
+/** The candidate that `word` was most likely meant to be: at most a third of its letters wrong, and at most three. Case does not count. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  const wanted = word.toLowerCase();
   let best: string | undefined;
-  let bestDistance = Math.min(3, Math.max(1, Math.floor(word.length / 3))) + 1;
+  let bestDistance = Math.min(3, Math.max(1, Math.floor(wanted.length / 3))) + 1;
   for (const candidate of candidates) {
-    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
-    const distance = editDistance(word, candidate);
+    // Also keeps a word of any length cheap.
+    if (Math.abs(candidate.length - wanted.length) >= bestDistance) continue;
+    const distance = editDistance(wanted, candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
     }
   }
   return best;
+}
+
+/** `Did you mean X?`, or undefined: ready as an error's hint. */
+export function suggestion(word: string, candidates: Iterable<string>, prefix = ''): string | undefined {
+  const found = nearest(word, candidates);
+  return found === undefined ? undefined : `Did you mean ${prefix}${found}?`;
 }
 
 /** Letters inserted, dropped, replaced, or swapped with their neighbour (optimal string alignment). */

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
-import { suggestion } from '../dockerfile/nearest.ts';
+import { suggestion } from '../../base/nearest.ts';
 import type { BuildRequest } from '../port.ts';
 import type { ContextSource } from './build-context.ts';
 

@@ -1,4 +1,4 @@
-import { suggestion } from './nearest.ts';
+import { suggestion } from '../../base/nearest.ts';
 import type { Location } from './source.ts';
 import type { Line } from './syntax.ts';
 

@@ -1,4 +1,5 @@
 import { EngineError } from '../../base/errors.ts';
+import { suggestion } from '../../base/nearest.ts';
 import { emptyImageConfig } from '../../oci/config.ts';
 import type { ImageConfig } from '../../oci/image.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../oci/platform.ts';
@@ -8,7 +9,6 @@ import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, VertexId } from '../graph/vertex.ts';
 import { applyInstruction } from './apply.ts';
 import { Variables } from './environment.ts';
-import { suggestion } from './nearest.ts';
 import { parseTrigger } from './parser.ts';
 import type { Location, Source } from './source.ts';
 import { expandAt, type StageBase, type StageHistory, StageState } from './stage.ts';

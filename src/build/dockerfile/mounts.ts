@@ -1,4 +1,4 @@
-import { suggestion } from './nearest.ts';
+import { suggestion } from '../../base/nearest.ts';
 import type { Location, Source } from './source.ts';
 import type { MountFlag } from './syntax.ts';
 

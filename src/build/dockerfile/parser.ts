@@ -1,6 +1,6 @@
+import { suggestion } from '../../base/nearest.ts';
 import { parseFrom, parseInstruction } from './instructions.ts';
 import { lex } from './lexer.ts';
-import { suggestion } from './nearest.ts';
 import type { ArgInstruction, Dockerfile, FromInstruction, Instruction, InstructionName, Line } from './syntax.ts';
 import { instructionNames } from './syntax.ts';
 

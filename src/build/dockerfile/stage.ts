@@ -1,9 +1,9 @@
+import { suggestion } from '../../base/nearest.ts';
 import { defaultPath } from '../../oci/config.ts';
 import type { HistoryEntry, ImageConfig, RunConfig } from '../../oci/image.ts';
 import type { Place, VertexId } from '../graph/vertex.ts';
 import type { Variables } from './environment.ts';
 import { ExpansionError, expand } from './expand.ts';
-import { suggestion } from './nearest.ts';
 import { absolutePath } from './paths.ts';
 import type { Location, Source } from './source.ts';
 
