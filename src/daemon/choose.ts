@@ -1,6 +1,8 @@
 import { EngineError } from '../base/errors.ts';
+import { crunWorks, readCgroups } from '../host/cgroups.ts';
+import { aptInstall } from '../host/packages.ts';
+import { findProgram, requireProgram } from '../host/programs.ts';
 import type { DaemonConfig } from './config.ts';
-import { findProgram, requireProgram } from './helpers.ts';
 
 export type Programs = {
   conmon: string;
@@ -12,7 +14,7 @@ export type Programs = {
 };
 
 /** Unavailable `HELPER_MISSING` names the first one that is missing and the package that brings it. */
-export function findPrograms(config: DaemonConfig, cgroupVersion: 1 | 2): Programs {
+export function findPrograms(config: DaemonConfig): Programs {
   const found = Object.fromEntries(
     ['runc', 'crun'].flatMap((name) => {
       const path = findProgram(name);
@@ -27,21 +29,19 @@ export function findPrograms(config: DaemonConfig, cgroupVersion: 1 | 2): Progra
     aardvark: config.network.aardvarkDns ?? findProgram('aardvark-dns'),
     init: config.init ?? findProgram('catatonit'),
     runtimes,
-    defaultRuntime: config.defaultRuntime ?? chooseRuntime(runtimes, cgroupVersion),
+    defaultRuntime: config.defaultRuntime ?? chooseRuntime(runtimes),
   };
 }
 
-/** runc works everywhere; crun refuses hosts whose cgroups are partly of version 1. */
-function chooseRuntime(runtimes: Programs['runtimes'], cgroupVersion: 1 | 2): string {
-  const names = Object.keys(runtimes).filter((name) => name !== 'crun' || cgroupVersion === 2);
+/** runc works everywhere, and is the reference for the others. */
+function chooseRuntime(runtimes: Programs['runtimes']): string {
+  const names = Object.keys(runtimes).filter((name) => name !== 'crun' || crunWorks(readCgroups()));
   const chosen = names.includes('runc') ? 'runc' : names[0];
   if (chosen !== undefined) return chosen;
   throw new EngineError(
     'Unavailable',
     'RUNTIME_MISSING',
-    'crun does not work on this host, whose cgroups are of version 1, and there is no other runtime',
-    {
-      hint: 'Install runc: apt-get install runc.',
-    },
+    'crun does not work on this host, which has hybrid control groups, and there is no other runtime',
+    { hint: `Install runc: ${aptInstall('runc')}.` },
   );
 }

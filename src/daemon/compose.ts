@@ -48,7 +48,7 @@ type Options = { log: Logger; shutdown: AbortSignal };
 /** The one place where things are made. Every driver of the engine is constructed here, with plain `new`. */
 export async function composeEngine(config: DaemonConfig, options: Options): Promise<Engine> {
   const { version: cgroupVersion } = new Cgroups();
-  const programs = findPrograms(config, cgroupVersion);
+  const programs = findPrograms(config);
   const store = await openStore({ root: config.root, workerUrl: workerEntry, databaseUrl: databaseEntry });
   try {
     return assemble(config, { store, programs, cgroupVersion }, options);

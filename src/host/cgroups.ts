@@ -52,3 +52,8 @@ export function chooseCgroupDriver({ mode, systemd }: CgroupFacts): Choice {
   const beside = systemd ? '; systemd leaves them alone, as its unit for the engine has Delegate=yes' : ', and no systemd runs here';
   return { name: 'cgroupfs', why: `the engine makes its own groups in the hierarchy${beside}` };
 }
+
+/** crun 1.8 says "cgroups in hybrid mode not supported" when it makes a container, not before. */
+export function crunWorks({ mode }: CgroupFacts): boolean {
+  return mode !== 'hybrid';
+}

@@ -1,4 +1,4 @@
-import { type CgroupFacts, cgroupItems, chooseCgroupDriver, readCgroups } from './cgroups.ts';
+import { type CgroupFacts, cgroupItems, chooseCgroupDriver, crunWorks, readCgroups } from './cgroups.ts';
 import { type Kernel, kernelItems, readKernel, supportsErofsOverlay } from './kernel.ts';
 import { type Program, probeProgram, programItem, runProgram } from './programs.ts';
 import { type Choice, type HostItem, type HostReport, isReady } from './report.ts';
@@ -71,11 +71,6 @@ async function probeAll({ paths = {} }: InspectOptions): Promise<Programs> {
 async function probeNat(iptables: Program): Promise<Program> {
   const listing = await runProgram(iptables.path ?? 'iptables', ['-t', 'nat', '-S', 'POSTROUTING']);
   return listing.ok ? iptables : { ...iptables, version: undefined, output: listing.output };
-}
-
-/** crun 1.8 says "cgroups in hybrid mode not supported" when it makes a container, not before. */
-function crunWorks({ mode }: CgroupFacts): boolean {
-  return mode !== 'hybrid';
 }
 
 async function chooseRuntime(programs: Programs, cgroups: CgroupFacts, options: InspectOptions): Promise<Choice> {

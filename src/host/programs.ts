@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { EngineError, isErrno } from '../base/errors.ts';
 import { aptInstall } from './packages.ts';
 import type { HostItem } from './report.ts';
 
@@ -24,12 +25,22 @@ export function findProgram(name: string): string | undefined {
   return directories.map((directory) => join(directory, name)).find(isExecutable);
 }
 
+/** Unavailable `HELPER_MISSING` with the package that brings it. */
+export function requireProgram(name: string, debianPackage: string): string {
+  const found = findProgram(name);
+  if (found !== undefined) return found;
+  throw new EngineError('Unavailable', 'HELPER_MISSING', `the program ${name} is not on this host`, {
+    hint: `Install it: ${aptInstall(debianPackage)}. "slipway doctor" shows all that is missing.`,
+  });
+}
+
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'EACCES', 'ENOTDIR')) return false;
+    throw error;
   }
 }
 

@@ -5,7 +5,7 @@ import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync } from 'no
 import { type ClientRequest, type RequestOptions, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findProgram } from '../../src/daemon/helpers.ts';
+import { findProgram } from '../../src/host/programs.ts';
 import { listMounts, unmount } from '../../src/kernel/mount.ts';
 import { BridgeNetworks } from '../../src/network/bridge-networks.ts';
 import { Cgroups } from '../../src/runtime/cgroups.ts';

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { findProgram } from '../../src/daemon/helpers.ts';
+import { findProgram } from '../../src/host/programs.ts';
 import { cannotRunDaemon, DaemonPlace } from './api-daemon-harness.ts';
 
 const docker = findProgram('docker');
