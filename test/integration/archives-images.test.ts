@@ -240,11 +240,13 @@ test('damaged, truncated and strange archives are refused, and nothing of them s
     return copy;
   };
   const config = configOf([lower, upper]);
-  const oci = (over: Record<string, unknown>) =>
+  const oci = (over: Record<string, unknown>, blob = Buffer.alloc(0)) =>
     writeTar([
+      tarFile(`blobs/sha256/${hex(blob)}`, blob),
       tarFile('oci-layout', json({ imageLayoutVersion: '1.0.0' })),
       tarFile('index.json', json({ schemaVersion: 2, manifests: [], ...over })),
     ]);
+  const stored = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: digest(json({})), size: 2, bytes: json({}) };
   const missing = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: `sha256:${'1'.repeat(64)}`, size: 10 };
   const cases: [name: string, bytes: Buffer, code: string, why: RegExp][] = [
     ['cut', sound.subarray(0, sound.length - 3000), 'TAR_TRUNCATED', /ends|end marker/],
@@ -253,6 +255,7 @@ test('damaged, truncated and strange archives are refused, and nothing of them s
     ['empty', Buffer.alloc(0), 'TAR_TRUNCATED', /empty/],
     ['root-tar', lower, 'ARCHIVE_INVALID', /neither manifest\.json/],
     ['layer', flip(Buffer.from('two\n')), 'LAYER_DAMAGED', /layer 2 of damaged:1 is damaged: expected sha256:.* read sha256:/],
+    ['layer-header', flip(Buffer.from('etc/motd')), 'BLOB_DAMAGED', /layer 1 of damaged:1 is damaged: expected sha256:.* read sha256:/],
     ['config', flip(Buffer.from('"Labels":{"x"').subarray(0, 9)), 'BLOB_DAMAGED', /config of damaged:1/],
     ['manifest', writeTar([tarFile('manifest.json', '{"a"')]), 'DOCUMENT_INVALID', /manifest\.json of the archive is not JSON/],
     [
@@ -268,6 +271,7 @@ test('damaged, truncated and strange archives are refused, and nothing of them s
       /lists 1 layers, but its config 2/,
     ],
     ['oci-none', oci({}), 'ARCHIVE_INVALID', /no image/],
+    ['oci-size', oci({ manifests: [{ ...stored, size: 10 }] }, stored.bytes), 'ARCHIVE_INVALID', /has 2 bytes, its descriptor says 10/],
     ['oci-missing', oci({ manifests: [missing] }), 'ARCHIVE_INVALID', /blobs\/sha256\/1111.* is missing/],
     ['oci-both', oci({ layers: [] }), 'DOCUMENT_INVALID', /different images/],
     ['bad-tag', oldDockerArchive('UPPER:1'), 'REFERENCE_INVALID', /lower case/],

@@ -47,6 +47,10 @@ export function tarError(
 ): EngineError {
   const entry = place.name === undefined ? '' : `entry ${showName(place.name)} `;
   return new EngineError('InvalidArgument', code, `${place.what}: ${entry}at byte ${place.offset}: ${problem}`, {
-    hint: code === 'TAR_TRUNCATED' ? 'The archive was cut short: fetch or make it again.' : undefined,
+    hint: code === 'TAR_TRUNCATED' ? 'The archive was cut short: fetch or make it again.' : advice(place.name),
   });
+}
+
+function advice(entry: ByteString | undefined): string {
+  return entry === undefined ? 'Fetch or make the archive again.' : 'Make the archive again without that entry, or with a sound one.';
 }

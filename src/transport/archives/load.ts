@@ -34,7 +34,7 @@ export async function loadArchive(store: Store, file: string, { signal, onProgre
   await using lease = await store.leases.acquire({ purpose: 'load' });
   const unpacked: { plan: PlannedImage; tree: UntarResult }[] = [];
   for (const plan of plans) {
-    onProgress?.(`Reading ${shown(plan.name)}: ${plan.layers.length} ${plan.layers.length === 1 ? 'layer' : 'layers'}`);
+    onProgress?.(`Reading ${plan.name}: ${plan.layers.length} ${plan.layers.length === 1 ? 'layer' : 'layers'}`);
     unpacked.push({ plan, tree: await unpackLayers(store, plan, lease, signal) });
   }
   const origins = [];
@@ -126,11 +126,3 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
 }
 
 async function* emptyStream(): AsyncGenerator<Buffer> {}
-
-function shown(name: string): string {
-  try {
-    return familiar(parseReference(name));
-  } catch {
-    return name; // a digest, or a tag that is refused later with its own error
-  }
-}

@@ -5,7 +5,7 @@ import type { Descriptor, ImageIndex, Manifest } from '../../oci/image.ts';
 import { maxManifestBytes, parseIndex, parseManifestDocument } from '../../oci/manifest.ts';
 import { isForeignLayer, isTarLayer, MediaType } from '../../oci/media-types.ts';
 import { formatPlatform, hostPlatform, selectByPlatform } from '../../oci/platform.ts';
-import { canonical, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import { canonical, familiar, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import { type ArchiveContents, blobPath } from './contents.ts';
 import type { PlannedImage, PlannedLayer } from './plan.ts';
 
@@ -65,6 +65,9 @@ type FoundManifest = { digest: Digest; manifest: Manifest; bytes: Buffer; mediaT
 async function findManifest(contents: ArchiveContents, descriptor: Descriptor, depth: number): Promise<FoundManifest> {
   const digest = parseDigest(descriptor.digest);
   const bytes = await contents.readBlob(digest, maxManifestBytes);
+  if (bytes.length !== descriptor.size) {
+    throw contents.invalid(`manifest ${digest.slice(0, 19)} has ${bytes.length} bytes, its descriptor says ${descriptor.size}`);
+  }
   const parsed = parseManifestDocument(bytes, {
     mediaType: descriptor.mediaType,
     what: `manifest ${digest.slice(0, 19)} of ${contents.what}`,
@@ -86,7 +89,7 @@ async function findManifest(contents: ArchiveContents, descriptor: Descriptor, d
 
 async function planImage(contents: ArchiveContents, found: FoundManifest, references: string[]): Promise<PlannedImage> {
   const { digest, manifest, bytes, mediaType } = found;
-  const name = references[0] ?? digest.slice(0, 19);
+  const name = references[0] === undefined ? digest.slice(0, 19) : familiar(parseReference(references[0]));
   if (manifest.config.mediaType !== MediaType.ociConfig && manifest.config.mediaType !== MediaType.dockerConfig) {
     throw new EngineError(
       'Unsupported',

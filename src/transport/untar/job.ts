@@ -53,7 +53,11 @@ export async function untar(context: TreeContext, params: UntarParams): Promise<
       generation: index + 1,
       owner: params.chown,
     });
-    sources.push(await untarSource(source, extractor, params.kind, meter));
+    try {
+      sources.push(await untarSource(source, extractor, params.kind, meter));
+    } catch (error) {
+      throw (isMalformed(error) ? damageOf(source) : undefined) ?? error;
+    }
   }
   return { ...tree.finish(), sources };
 }
@@ -99,6 +103,20 @@ async function untarSource(
   if (source.digest !== undefined && source.digest !== digest) throw damaged('BLOB_DAMAGED', source.what, source.digest, digest);
   if (source.diffId !== undefined && source.diffId !== diffId) throw damaged('LAYER_DAMAGED', source.what, source.diffId, diffId);
   return { digest, diffId, sizeBytes };
+}
+
+function isMalformed(error: unknown): boolean {
+  return error instanceof EngineError && (error.code.startsWith('TAR_') || error.code.startsWith('ARCHIVE_'));
+}
+
+/** Damaged bytes are seldom a sound tar still. That they are not what was stored says more than where reading them failed. */
+function damageOf(source: UntarSource): EngineError | undefined {
+  const expected = source.digest ?? (compressionOf(source) === 'none' ? source.diffId : undefined);
+  if (expected === undefined) return undefined;
+  const hash = newHash();
+  for (const chunk of readRange(source, source.what)) hash.update(chunk);
+  const read = digestOf(hash.digest('hex') as Hex);
+  return read === expected ? undefined : damaged('BLOB_DAMAGED', source.what, expected, read);
 }
 
 /** Reporting is also where a job notices that it was cancelled. */
