@@ -3,10 +3,15 @@ import type { Output } from './output.ts';
 
 /** `Error: what went wrong`, and below it what to do. Stacks are shown for defects only, when SLIPWAY_DEBUG is set. */
 export function printError(output: Output, error: unknown): void {
-  const lines = [`${output.paint(2, 31, 'Error:')} ${messageOf(error)}`];
-  if (error instanceof EngineError && error.hint !== undefined) lines.push(error.hint);
+  const lines = [`${output.paint(2, 31, 'Error:')} ${visible(messageOf(error))}`];
+  if (error instanceof EngineError && error.hint !== undefined) lines.push(visible(error.hint));
   if (process.env.SLIPWAY_DEBUG && error instanceof Error) lines.push(error.stack ?? '');
   output.error(`${lines.join('\n')}\n`);
+}
+
+/** Messages quote what others wrote (names, lines of files): control characters of theirs must not reach the terminal. */
+function visible(text: string): string {
+  return text.replace(/[\p{Cc}]/gu, (character) => (/[\n\t]/.test(character) ? character : '\u{fffd}'));
 }
 
 function messageOf(error: unknown): string {

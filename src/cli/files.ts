@@ -1,4 +1,4 @@
-import { closeSync, createReadStream, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { EngineError, errnoOf, isErrno } from '../base/errors.ts';
 import type { Context } from './command.ts';
@@ -16,6 +16,7 @@ export function openInput(path: string | undefined): AsyncIterable<Uint8Array> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
+    if (fstatSync(fd).isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
   } catch (error) {
     throw cannot('read', path, error);
   }

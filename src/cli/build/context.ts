@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { SharedContext } from '../../api-types/build.ts';
-import { EngineError, isErrno } from '../../base/errors.ts';
+import { EngineError } from '../../base/errors.ts';
 import { cannot, openInput } from '../files.ts';
 import { usageError } from '../flags.ts';
 
@@ -31,13 +31,12 @@ export async function resolveContext(place: string, file: string | undefined): P
 
 function describe(path: string, place: string): SharedContext {
   try {
-    const { dev, ino } = statSync(join(path, '.'));
-    return { path, dev, ino };
+    const stats = statSync(path);
+    if (stats.isDirectory()) return { path, dev: stats.dev, ino: stats.ino };
   } catch (error) {
-    if (isErrno(error, 'ENOTDIR'))
-      throw usageError(`the build context ${place} is not a folder`, 'Name the folder; a Dockerfile is named with -f.');
     throw cannot('use the build context', place, error);
   }
+  throw usageError(`the build context ${place} is not a folder`, 'Name the folder; a Dockerfile is named with -f.');
 }
 
 async function findDockerfile(path: string, place: string, file: string | undefined): Promise<Dockerfile> {
@@ -102,9 +101,15 @@ async function* chain(head: Buffer, rest: AsyncIterator<Uint8Array>): AsyncGener
   for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
 }
 
+/** All of it, or a little more than a Dockerfile may have. */
 async function readAll(source: AsyncIterable<Uint8Array>): Promise<string> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of source) pieces.push(piece);
+  let bytes = 0;
+  for await (const piece of source) {
+    pieces.push(piece);
+    bytes += piece.length;
+    if (bytes > maxHeaderDockerfile) break;
+  }
   return Buffer.concat(pieces).toString('utf8');
 }
 
