@@ -33,6 +33,7 @@ export interface TreeContext {
   node(full: Hex): readonly Entry[];
   /** Entries in any order; throws InvalidArgument on a duplicate or invalid name (empty, `.`, `..`, with `/` or NUL). */
   putNode(entries: readonly Entry[]): NodeDigests;
+  /** Only what the roots of a job reach is committed. */
   putRoot(root: Root): TreeRef;
   /** Stores bytes as an object. */
   putBytes(bytes: Uint8Array): { object: Hex; size: number };
@@ -69,6 +70,11 @@ export type Edit =
   /**
    * Grafts `source` of tree `from` at `dest`, replacing a non-directory and merging into a directory as COPY does. `source` '' means the
    * content of the root. `contents` true: a directory's entries are put into `dest` (COPY dir/ dest/); false: the entry itself becomes `dest`.
+   *
+   * A symlink at the end of `dest` is followed, one at the end of `source` is copied as it is. Directories merge at any depth, and one that
+   * is there takes the metadata of the copied one, but `dest` itself keeps its own with `contents`; a `dest` that is made gets the source
+   * directory's. Conflict `COPY_TYPE_CONFLICT` where a directory would replace something else or the other way round. `chown` and `chmod`
+   * reach everything copied (no symlink's mode) and `chown` the missing parents too. Hardlinks inside what is copied stay hardlinks.
    */
   | {
       op: 'copy';
@@ -81,9 +87,12 @@ export type Edit =
       /** Paths below `source` to leave out, already resolved (COPY --exclude). */
       exclude?: readonly ByteString[] | undefined;
     }
+  /** Removes a path and all below it; a symlink itself, not what it leads to. What is not there is no error. */
   | { op: 'remove'; path: ByteString }
+  /** Puts a regular file (0644 of 0:0 at the epoch unless `meta` says otherwise) in place of what is there; a directory is a Conflict. */
   | { op: 'file'; path: ByteString; data: Uint8Array; meta?: Partial<Meta> | undefined };
 
+/** `before` and `after` are the entries; their names are the last part of `path`. */
 export type Change = { kind: 'added' | 'modified' | 'deleted'; path: ByteString; before?: Entry | undefined; after?: Entry | undefined };
 
 export type IngestParams = {
@@ -97,6 +106,7 @@ export type IngestParams = {
   owner?: { uid: number; gid: number } | undefined;
   /** `first`: entries whose content equals this earlier tree's adopt its times. */
   adopt?: TreeId | undefined;
+  /** Capabilities, POSIX ACLs and `user.*` are read unless this is false; labels of the host's security modules never. */
   xattrs?: boolean | undefined;
 };
 
@@ -104,24 +114,35 @@ export type IngestResult = TreeRef & { files: number; directories: number; bytes
 
 export interface Trees {
   readonly empty: TreeRef;
+  /** Reads a host directory. Conflict `FILE_CHANGED` when a file will not hold still; InvalidArgument `DEVICE_ZERO` for a character device 0:0. */
   ingest(params: IngestParams, options?: JobOptions): Promise<IngestResult>;
   edit(base: TreeId, edits: readonly Edit[], options?: JobOptions): Promise<TreeRef>;
   /** Applies `upper` over `lower` (both trees; whiteouts already resolved): directories merge, everything else replaces. */
   merge(lower: TreeId, upper: TreeId, options?: JobOptions): Promise<TreeRef>;
+  /**
+   * All paths that differ, in the order of a walk; a directory that came or went is followed by everything below it. `compare` 'content' leaves
+   * times out. A directory is `modified` for its own metadata only. Names that joined or left an inode count as modified.
+   */
   diff(before: TreeId, after: TreeId, options?: JobOptions & { compare?: 'full' | 'content' }): Promise<Change[]>;
   /** Entries that equal `earlier` in content take its times; the tree `earlier` itself when nothing else differs. */
   adopt(tree: TreeId, earlier: TreeId, options?: JobOptions): Promise<TreeRef>;
   /** The content digest of a selection of paths, and of everything below them. Missing paths count too. */
   selectionDigest(tree: TreeId, paths: readonly ByteString[], options?: JobOptions): Promise<Hex>;
-  /** `follow`: resolve a symlink at the end too; symlinks on the way are always followed inside the tree. */
+  /**
+   * `follow`: resolve a symlink at the end too; symlinks on the way are always followed inside the tree. The root is given as a directory
+   * entry of the name ''. InvalidArgument `LINK_LOOP`.
+   */
   lookup(tree: TreeId, path: ByteString, options?: { follow?: boolean }): Promise<Entry | undefined>;
+  /** The entries of a directory, sorted; a symlink to one is followed. NotFound `PATH_NOT_FOUND`. */
   list(tree: TreeId, path: ByteString): Promise<readonly Entry[]>;
   /** A regular file's bytes, at most `limit` (default 16 MiB, then InvalidArgument). */
   readFile(tree: TreeId, path: ByteString, options?: { limit?: number }): Promise<Buffer>;
   /** Writes the tree as files below an empty host directory. */
   checkout(tree: TreeId, directory: string, options?: JobOptions): Promise<void>;
+  /** From the metadata, without a walk. `bytes` counts a hardlink group once; `directories` leaves the root out. */
   stat(tree: TreeId): Promise<{ files: number; directories: number; bytes: number }>;
   get(id: TreeId): Promise<Root>;
+  /** The first tree committed with that content. */
   findByContent(content: Hex): Promise<TreeRef | undefined>;
 }
 
@@ -147,6 +168,7 @@ export type ImageRecord = {
   origin?: ImageOrigin | undefined;
 };
 
+/** `references` are canonical (`docker.io/library/web:latest`). */
 export type ImageListing = { record: ImageRecord; references: string[]; lastUsedAtMs: number };
 
 export interface Images {
@@ -158,6 +180,7 @@ export interface Images {
   }): Promise<ImageRecord>;
   /** By canonical or familiar reference, full or abbreviated id. NotFound `IMAGE_NOT_FOUND`; InvalidArgument `IMAGE_AMBIGUOUS`. */
   resolve(name: string): Promise<ImageRecord>;
+  /** Canonical, sorted. */
   references(id: Digest): Promise<string[]>;
   /** `reference` in any form; stored canonical with a tag. Moves an existing tag. */
   tag(reference: string, id: Digest): Promise<void>;

@@ -6,7 +6,7 @@ import { FileStat, S_IFMT, S_IFREG } from '../../kernel/stat.ts';
 import { listXattrsFd } from '../../kernel/xattr.ts';
 import type { JobContext } from '../jobs/context.ts';
 import type { Xattr } from '../model.ts';
-import type { StoredObject } from '../objects/pending-objects.ts';
+import type { StoredObject } from '../objects/object-stream.ts';
 import { portableXattrs } from './xattrs.ts';
 
 /** How often a file that changes while it is read is read again. */

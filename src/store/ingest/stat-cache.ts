@@ -29,8 +29,6 @@ const fileHeader = magic.length + digestBytes + 8;
 /** Above this the cache costs more memory than it saves time. */
 const maxCacheBytes = 1 << 30;
 
-export type CachedEntry = { offset: number; type: EntryType; name: ByteString };
-
 /** A cache as read: entries are looked at in place. */
 export class StatCache {
   readonly buffer: Buffer;
