@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { nearest } from '../base/nearest.ts';
 import { catalog, type Entry, sections } from './catalog.ts';
 import type { Command } from './command.ts';
-import { commandHelp, groupHelp, programHelp } from './help.ts';
+import { groupHelp, programHelp } from './help.ts';
+import { parserOf } from './parser.ts';
 
 async function commands(entries: Readonly<Record<string, Entry>> = catalog, prefix = ''): Promise<[string, Command][]> {
   const found = await Promise.all(
@@ -13,6 +14,16 @@ async function commands(entries: Readonly<Record<string, Entry>> = catalog, pref
     }),
   );
   return found.flat();
+}
+
+async function shown(print: (output: { write(text: string): void }) => void | Promise<void>): Promise<string> {
+  let all = '';
+  await print({
+    write(text) {
+      all += text;
+    },
+  });
+  return all;
 }
 
 test('the help lists each command once', () => {
@@ -29,15 +40,16 @@ test('every command loads, and its flags have names of their own', async () => {
     ]);
     assert.equal(new Set(names).size, names.length, `${path}: ${names.join(' ')}`);
     assert.match(command.summary, /^[A-Z].*[^.]$/, path);
-    for (const name of Object.keys(command.flags)) assert.ok(commandHelp(path, command).includes(`--${name}`), `${path} --${name}`);
+    const help = shown((output) => parserOf(path, command, output).outputHelp());
+    for (const name of Object.keys(command.flags)) assert.ok((await help).includes(`--${name}`), `${path} --${name}`);
   }
 });
 
 test('helps of the program and of groups', async () => {
-  assert.match(await programHelp(), /Containers:\n {2}run +Make a container/);
+  assert.match(await shown(programHelp), /Containers:\n {2}run +Make a container/);
   const group = catalog.image;
   assert.ok(group?.kind === 'group');
-  assert.match(await groupHelp('image', group), /ls +List images/);
+  assert.match(await shown((output) => groupHelp('image', group, output)), /ls +List images/);
 });
 
 test('the nearest word is near', () => {

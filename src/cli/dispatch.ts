@@ -4,13 +4,11 @@ import { catalog, type Entry } from './catalog.ts';
 import { EngineClient, socketPathOf } from './client/client.ts';
 import type { Command, Context } from './command.ts';
 import { printError, statusOf } from './errors.ts';
-import { boolean, parseFlags, text, usageError, type Values } from './flags.ts';
+import { usageError } from './flags.ts';
+import { groupHelp, program, programHelp } from './help.ts';
 import { Output, ReaderGone } from './output.ts';
-
-const globalFlags = {
-  host: text('Where the daemon listens', { short: 'H', value: 'ADDRESS' }),
-  version: boolean('Show the version', { short: 'v' }),
-};
+import { parse, parserOf } from './parser.ts';
+import { clientVersion } from './version.ts';
 
 /** 128 + SIGPIPE: what a shell shows for a program whose reader has gone. */
 const readerGoneStatus = 141;
@@ -25,11 +23,14 @@ export async function dispatch(argv: readonly string[], env: NodeJS.ProcessEnv):
   const output = new Output(env);
   let found: Found | undefined;
   try {
-    const { values, args, help } = parseFlags(globalFlags, argv, { interspersed: false });
-    const global = values as Values<typeof globalFlags>;
-    if (global.version) return await printVersion(output);
-    if (help || args.length === 0) return await printHelp(output, [], help ? 0 : 1);
-    if (args[0] === 'help') return await printHelp(output, args.slice(1), 0);
+    const { values: global, args } = parse('', program, argv, output);
+    if (global.version) {
+      output.line(`Slipway version ${clientVersion}`);
+      return 0;
+    }
+    const [word, ...rest] = args;
+    if (global.help || word === undefined) return await printHelp(output, [], global.help ? 0 : 1);
+    if (word === 'help') return await printHelp(output, rest, 0);
     found = find(args);
     // `await`: a rejection belongs to the handler below.
     return await runEntry(found, { output, env, host: global.host ?? env.SLIPWAY_HOST });
@@ -74,46 +75,23 @@ async function runEntry(
   if (entry.kind === 'program') return (await import('./commands/programs.ts')).runProgram(entry.program, rest);
   const command = await entry.load();
   found.command = command;
-  const { values, args, help } = parseFlags(command.flags, rest, { interspersed: command.interspersed });
-  if (help) {
-    output.write((await import('./help.ts')).commandHelp(path, command));
-    return 0;
-  }
-  checkCount(path, command, args.length);
+  const { values, args, helped } = parse(path, command, rest, output);
+  if (helped) return 0;
   const context: Context = { client: new EngineClient(socketPathOf(host)), output, env, path };
-  return (await command.run(context, values, args)) ?? 0;
+  return command.run(context, values, args);
 }
 
-function checkCount(path: string, { args: { min, max }, usage }: Command, count: number): void {
-  if (count >= min && count <= max) return;
-  const plural = (n: number) => `${n} argument${n === 1 ? '' : 's'}`;
-  const wants =
-    min === max
-      ? min === 0
-        ? 'takes no arguments'
-        : `takes ${plural(min)}`
-      : count < min
-        ? `needs at least ${plural(min)}`
-        : `takes at most ${plural(max)}`;
-  throw usageError(`"slipway ${path}" ${wants}`, `Usage: slipway ${path} ${usage}`);
-}
-
+/** Help that nobody asked for goes to standard error. */
 async function printHelp(output: Output, words: readonly string[], status: number): Promise<number> {
-  const help = await import('./help.ts');
-  const print = (shown: string) => (status === 0 ? output.write(shown) : output.error(shown));
-  if (words.length === 0) {
-    print(await help.programHelp());
-    return status;
+  const to = status === 0 ? output : { write: (shown: string) => output.error(shown) };
+  if (words.length === 0) await programHelp(to);
+  else {
+    const { entry, path } = find(words);
+    if (entry.kind === 'program') return (await import('./commands/programs.ts')).runProgram(entry.program, ['--help']);
+    if (entry.kind === 'group') await groupHelp(path, entry, to);
+    else parserOf(path, await entry.load(), to).outputHelp();
   }
-  const { entry, path } = find(words);
-  if (entry.kind === 'program') return (await import('./commands/programs.ts')).runProgram(entry.program, ['--help']);
-  print(entry.kind === 'group' ? await help.groupHelp(path, entry) : help.commandHelp(path, await entry.load()));
   return status;
-}
-
-async function printVersion(output: Output): Promise<number> {
-  output.line(`Slipway version ${(await import('./version.ts')).clientVersion}`);
-  return 0;
 }
 
 function failed(output: Output, error: unknown, found: Found | undefined): number {

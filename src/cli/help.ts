@@ -1,84 +1,38 @@
+import type { Command as Parser } from 'commander';
 import { catalog, type Entry, sections } from './catalog.ts';
-import type { Command } from './command.ts';
-import type { Flag, FlagTable } from './flags.ts';
+import { boolean, text } from './flags.ts';
+import type { Output } from './output.ts';
+import { parserOf } from './parser.ts';
 
-const program = 'slipway';
+/** What comes before a command's name. */
+export const program = {
+  summary: 'From source code to a running container, and the next change there in seconds',
+  flags: {
+    help: boolean('Show this, or with a command what it takes', { short: 'h' }),
+    host: text('Where the daemon listens (SLIPWAY_HOST, unix:///run/slipway/slipway.sock)', { short: 'H', value: 'ADDRESS' }),
+    version: boolean('Show the version', { short: 'v' }),
+  },
+  args: '[COMMAND...]',
+  interspersed: false,
+};
 
-/** The words of every command with a line on each. */
-export async function programHelp(): Promise<string> {
-  const parts = [
-    `Usage: ${program} [--host unix:///PATH] COMMAND`,
-    '',
-    'From source code to a running container, and the next change there in seconds.',
-  ];
-  for (const [title, names] of sections) {
-    const rows = await Promise.all(names.map(async (name) => [name, await summaryOf(catalog[name])] as const));
-    parts.push('', `${title}:`, columns(rows));
-  }
-  parts.push(
-    '',
-    'Options:',
-    columns([
-      ['-H, --host ADDRESS', 'Where the daemon listens (SLIPWAY_HOST, unix:///run/slipway/slipway.sock)'],
-      ['-v, --version', 'Show the version'],
-      ['    --help', 'Show this, or with a command what it takes'],
-    ]),
-    '',
-    `"${program} COMMAND --help" says more about a command. To see everything at work: ${program} demo`,
-  );
-  return `${parts.join('\n')}\n`;
+/** Shows the words of every command with a line on each. */
+export async function programHelp(output: Pick<Output, 'write'>): Promise<void> {
+  const parser = parserOf('', program, output)
+    .usage('[options] COMMAND')
+    .addHelpText('after', '\n"slipway COMMAND --help" says more about a command. To see everything at work: slipway demo');
+  for (const [title, names] of sections) for (const name of names) await addEntry(parser, name, catalog[name], `${title}:`);
+  parser.outputHelp();
 }
 
-export async function groupHelp(path: string, group: Entry & { kind: 'group' }): Promise<string> {
-  const names = Object.entries(group.entries).filter(([, entry]) => !(entry.kind === 'command' && entry.aliasOf !== undefined));
-  const rows = await Promise.all(names.map(async ([name, entry]) => [name, await summaryOf(entry)] as const));
-  const sorted = rows.sort(([a], [b]) => (a < b ? -1 : 1));
-  return `Usage: ${program} ${path} COMMAND\n\n${group.summary}.\n\nCommands:\n${columns(sorted)}\n`;
+export async function groupHelp(path: string, group: Entry & { kind: 'group' }, output: Pick<Output, 'write'>): Promise<void> {
+  const parser = parserOf(path, { summary: group.summary, flags: {} }, output).usage('COMMAND');
+  for (const name of Object.keys(group.entries).sort()) await addEntry(parser, name, group.entries[name], 'Commands:');
+  parser.outputHelp();
 }
 
-export function commandHelp(path: string, command: Command): string {
-  const parts = [`Usage: ${program} ${path} ${command.usage}`.trimEnd(), '', `${command.summary}.`];
-  if (command.description !== undefined) parts.push('', wrap(command.description, 100).join('\n'));
-  if (command.examples !== undefined)
-    parts.push('', 'Examples:', columns(command.examples.map(([line, says]) => [`${program} ${line}`, says])));
-  const rows = flagRows(command.flags);
-  if (rows.length > 0) parts.push('', 'Options:', columns(rows));
-  return `${parts.join('\n')}\n`;
-}
-
-function flagRows(flags: FlagTable): [string, string][] {
-  return Object.entries(flags)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, flag]) => [flagTitle(name, flag), flag.kind === 'list' ? `${flag.help} (many times)` : flag.help]);
-}
-
-function flagTitle(name: string, flag: Flag<unknown>): string {
-  const short = flag.short === undefined ? '    ' : `-${flag.short}, `;
-  return `${short}--${name}${flag.kind === 'boolean' ? '' : ` ${flag.value ?? 'VALUE'}`}`;
-}
-
-async function summaryOf(entry: Entry | undefined): Promise<string> {
-  if (entry === undefined) return '';
-  return entry.kind === 'command' ? (await entry.load()).summary : entry.summary;
-}
-
-/** Two columns; a title too long for the first has the line to itself. */
-function columns(rows: readonly (readonly [string, string])[]): string {
-  const width = Math.min(34, Math.max(...rows.map(([title]) => title.length)));
-  return rows
-    .flatMap(([title, text]) =>
-      title.length > width ? [`  ${title}`, `  ${' '.repeat(width)}  ${text}`] : [`  ${title.padEnd(width)}  ${text}`],
-    )
-    .map((line) => line.trimEnd())
-    .join('\n');
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + word.length + 1 > width) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines;
+async function addEntry(parser: Parser, name: string, entry: Entry | undefined, heading: string): Promise<void> {
+  if (entry === undefined || (entry.kind === 'command' && entry.aliasOf !== undefined)) return;
+  const { summary } = entry.kind === 'command' ? await entry.load() : entry;
+  parser.helpCommand(false).command(name).summary(summary).helpGroup(heading);
 }

@@ -32,9 +32,9 @@ test('what is typed wrong ends with 125 and a pointer', async () => {
   for (const [argv, message] of [
     [['imgaes'], /unknown command: slipway imgaes\nDid you mean "images"\?/],
     [['network', 'lss'], /unknown command: slipway network lss\nDid you mean "ls"\?/],
-    [['rm'], /"slipway rm" needs at least 1 argument\nUsage: slipway rm \[OPTIONS\] CONTAINER/],
-    [['ps', 'x'], /"slipway ps" takes no arguments/],
-    [['ps', '--al'], /unknown flag: --al\nDid you mean --all\?/],
+    [['rm'], /missing required argument 'CONTAINER'\nUsage: slipway rm \[options\] <CONTAINER\.\.\.>/],
+    [['ps', 'x'], /too many arguments\. Expected 0 arguments but got 1\.\nUsage: slipway ps \[options\]/],
+    [['ps', '--al'], /unknown option '--al'\nDid you mean --all\?/],
     [['pull', 'x'], /this version of Slipway has no "pull"/],
     [['ps', '--format', '{{nope}}'], /"nope", which is not supported\nSupported:/],
   ] as const) {

@@ -11,13 +11,12 @@ import { boolean, list, text, usageError } from '../flags.ts';
 const outputFlag = text('Write to a file instead of standard output', { short: 'o', value: 'FILE' });
 
 export const save = defineCommand({
-  usage: '[OPTIONS] IMAGE [IMAGE...]',
+  args: '<IMAGE...>',
   summary: 'Write images to an archive that docker, podman and skopeo read',
   examples: [
     ['save -o web.tar web:2', 'one image'],
     ['save web:2 db:7 | ssh host slipway load', 'two to another host'],
   ],
-  args: [1],
   flags: { output: outputFlag, format: text('docker (which OCI tools read too) or oci', { value: 'FORMAT' }) },
   async run(context, flags, names) {
     if (flags.format !== undefined && flags.format !== 'docker' && flags.format !== 'oci') {
@@ -30,9 +29,7 @@ export const save = defineCommand({
 });
 
 export const load = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Read images from an archive of docker, podman or skopeo',
-  args: [0, 0],
   flags: {
     input: text('Read a file instead of standard input', { short: 'i', value: 'FILE' }),
     quiet: boolean('Print only what was loaded', { short: 'q' }),
@@ -48,9 +45,8 @@ export const load = defineCommand({
 });
 
 export const importImage = defineCommand({
-  usage: '[OPTIONS] FILE|- [REPOSITORY[:TAG]]',
+  args: '<FILE|-> [REPOSITORY[:TAG]]',
   summary: 'Make an image of a tar of a root file system',
-  args: [1, 2],
   flags: {
     change: list('Apply a Dockerfile instruction, such as CMD ["sh"]', { short: 'c', value: 'INSTRUCTION' }),
     message: text('A comment', { short: 'm', value: 'TEXT' }),
@@ -75,9 +71,8 @@ export const importImage = defineCommand({
 });
 
 export const exportContainer = defineCommand({
-  usage: '[OPTIONS] CONTAINER',
+  args: '<CONTAINER>',
   summary: 'Write a container’s file system as a tar',
-  args: [1, 1],
   flags: { output: outputFlag },
   async run(context, flags, [name = '']) {
     refuseTerminal(context, flags.output);

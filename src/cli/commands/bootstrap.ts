@@ -5,13 +5,12 @@ import { boolean, list, text, usageError } from '../flags.ts';
 import { humanSize } from '../format/units.ts';
 
 export const bootstrap = defineCommand({
-  usage: 'debian SUITE [OPTIONS]',
+  args: '<DISTRIBUTION> <SUITE>',
   summary: 'Make a base image from a distribution’s own packages',
   examples: [
     ['bootstrap debian bookworm -t debian:bookworm', 'a minimal Debian'],
     ['bootstrap debian bookworm --include nodejs,npm -t node:bookworm', 'with packages'],
   ],
-  args: [2, 2],
   flags: {
     'host-certificates': boolean('Trust the certificate authorities that this host’s administrator added'),
     include: list('Packages to add, with commas between', { value: 'PACKAGES' }),

@@ -35,14 +35,13 @@ const flags = {
 type Flags = Values<typeof flags>;
 
 export const build = defineCommand({
-  usage: '[OPTIONS] PATH|-',
+  args: '<PATH|->',
   summary: 'Build an image from a Dockerfile',
   examples: [
     ['build -t web:2 .', 'the current folder'],
     ['build --target test .', 'one stage'],
     ['build -o type=local,dest=out .', 'files instead of an image'],
   ],
-  args: [1, 1],
   flags,
   async run(context, flags, [place = '']) {
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);

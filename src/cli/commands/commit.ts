@@ -3,9 +3,8 @@ import { defineCommand } from '../command.ts';
 import { boolean, list, text } from '../flags.ts';
 
 export const commit = defineCommand({
-  usage: '[OPTIONS] CONTAINER [REPOSITORY[:TAG]]',
+  args: '<CONTAINER> [REPOSITORY[:TAG]]',
   summary: 'Make an image of a container’s files',
-  args: [1, 2],
   flags: {
     author: text('Who made it', { short: 'a', value: 'TEXT' }),
     change: list('Apply a Dockerfile instruction, such as CMD ["sh"]', { short: 'c', value: 'INSTRUCTION' }),

@@ -12,7 +12,7 @@ import { untar } from '../untar.ts';
 type Remote = { container: string; path: string };
 
 export const cp = defineCommand({
-  usage: '[OPTIONS] CONTAINER:PATH LOCAL-PATH|- | LOCAL-PATH|- CONTAINER:PATH',
+  args: '<SOURCE> <TARGET>',
   summary: 'Copy files out of a container, or into it',
   description:
     'A source that ends with /. means the content of the folder. With - a tar goes to standard output, or comes from standard input.',
@@ -20,7 +20,6 @@ export const cp = defineCommand({
     ['cp web:/var/log/web .', 'a folder, out'],
     ['cp web.conf web:/etc/', 'a file, in'],
   ],
-  args: [2, 2],
   flags: { 'follow-link': boolean('Copy what a link at the end of the local source points to', { short: 'L' }) },
   async run(context, flags, [source = '', target = '']) {
     const from = parseRemote(source);

@@ -10,13 +10,12 @@ type ChangeLine = DiffLine & { kind: 'added' | 'modified' | 'deleted' };
 type ResultLine = DiffLine & { kind: 'result' };
 
 export const diff = defineCommand({
-  usage: '[OPTIONS] CONTAINER | IMAGE IMAGE',
+  args: '<CONTAINER|IMAGE> [IMAGE]',
   summary: 'Show what a container changed, or what differs between two images',
   examples: [
     ['diff web', 'files that the container added (A), changed (C) and deleted (D)'],
     ['diff web:1 web:2', 'the same between two images, with sizes'],
   ],
-  args: [1, 2],
   flags: { content: boolean('Leave out what differs in times only'), format: text('json: one object a line', { value: 'FORMAT' }) },
   async run(context, flags, [from = '', to]) {
     if (flags.format !== undefined && flags.format !== 'json')

@@ -8,14 +8,13 @@ import { checkTerminal, type Size, terminalSize } from '../run/local.ts';
 import { attachedStreams } from '../run/request.ts';
 
 export const exec = defineCommand({
-  usage: '[OPTIONS] CONTAINER COMMAND [ARG...]',
+  args: '<CONTAINER> <COMMAND> [ARG...]',
   summary: 'Run a command in a running container',
   examples: [
     ['exec -it web bash', 'a shell inside'],
     ['exec web cat /etc/hosts', 'one command; its exit status is the result'],
   ],
   interspersed: false,
-  args: [2],
   flags: {
     detach: boolean('Run in the background', { short: 'd' }),
     'detach-keys': text('Keys that leave the command running', { value: 'KEYS' }),

@@ -11,9 +11,8 @@ import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
 export const images = defineCommand({
-  usage: '[OPTIONS] [REPOSITORY[:TAG]]',
+  args: '[REPOSITORY[:TAG]]',
   summary: 'List images',
-  args: [0, 1],
   flags: {
     all: boolean('As Docker’s: every image is shown anyway', { short: 'a' }),
     digests: boolean('Show digests'),
@@ -56,9 +55,8 @@ function toRows(image: ImageSummary, { now, full }: { now: number; full: boolean
 }
 
 export const tag = defineCommand({
-  usage: 'IMAGE NAME[:TAG]',
+  args: '<IMAGE> <NAME[:TAG]>',
   summary: 'Give an image another name',
-  args: [2, 2],
   flags: {},
   async run({ client }, _flags, [image = '', name = '']) {
     const reference = withDefaultTag(parseReference(name));
@@ -67,9 +65,8 @@ export const tag = defineCommand({
 });
 
 export const rmi = defineCommand({
-  usage: '[OPTIONS] IMAGE [IMAGE...]',
+  args: '<IMAGE...>',
   summary: 'Remove images, or names of images',
-  args: [1],
   flags: {
     force: boolean('Also when stopped containers use it; a missing one is no error', { short: 'f' }),
     'no-prune': boolean('As Docker’s: there are no parent images here'),
@@ -95,9 +92,8 @@ function showDeleted(item: ImageDeleteItem): string {
 }
 
 export const history = defineCommand({
-  usage: '[OPTIONS] IMAGE',
+  args: '<IMAGE>',
   summary: 'Show the steps that made an image',
-  args: [1, 1],
   flags: {
     format: formatFlag,
     human: boolean('Sizes and times for people (default true)', { short: 'H' }),
@@ -123,9 +119,7 @@ export const history = defineCommand({
 });
 
 export const imagePrune = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Remove images that no name leads to',
-  args: [0, 0],
   flags: { all: boolean('All that no container uses', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     const what = flags.all ? 'all images that no container uses' : 'all images without a name';

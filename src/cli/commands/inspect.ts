@@ -20,13 +20,12 @@ const formatFlag = text('json, or a Go template such as "{{.State.Status}}"', { 
 const sizeFlag = boolean('Sizes of containers too', { short: 's' });
 
 export const inspect = defineCommand({
-  usage: '[OPTIONS] NAME|ID [NAME|ID...]',
+  args: '<NAME|ID...>',
   summary: 'Show everything about containers, images, networks or volumes',
   examples: [
     ["inspect -f '{{.State.ExitCode}}' web", 'one field'],
     ["inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' web", 'its addresses'],
   ],
-  args: [1],
   flags: { format: formatFlag, size: sizeFlag, type: text('container, image, network or volume', { value: 'KIND' }) },
   run: (context, flags, names) => {
     if (flags.type !== undefined && flags.type !== '' && !Object.hasOwn(routes, flags.type)) {
@@ -44,9 +43,8 @@ export const volumeInspect = inspectOne('volume', 'VOLUME');
 
 function inspectOne(kind: Kind, name: string) {
   return defineCommand({
-    usage: `[OPTIONS] ${name} [${name}...]`,
+    args: `<${name}...>`,
     summary: `Show everything about ${kind}s`,
-    args: [1],
     flags: { format: formatFlag, ...(kind === 'container' ? { size: sizeFlag } : {}) },
     run: (context, flags, names) => show(context, [kind], names, flags),
   });

@@ -13,9 +13,8 @@ const timeFlag = integer('Seconds before it is killed; -1 waits for ever', { sho
 const signalFlag = text('Signal that asks it to stop', { short: 's', value: 'SIGNAL' });
 
 export const stop = defineCommand({
-  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Stop running containers',
-  args: [1],
   flags: { timeout: timeFlag, signal: signalFlag },
   run: (context, flags, names) =>
     eachName(context, names, (name) =>
@@ -24,9 +23,8 @@ export const stop = defineCommand({
 });
 
 export const restart = defineCommand({
-  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Stop containers and start them again',
-  args: [1],
   flags: { timeout: timeFlag, signal: signalFlag },
   run: (context, flags, names) =>
     eachName(context, names, (name) =>
@@ -35,34 +33,30 @@ export const restart = defineCommand({
 });
 
 export const kill = defineCommand({
-  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Send running containers a signal (SIGKILL)',
-  args: [1],
   flags: { signal: signalFlag },
   run: (context, flags, names) =>
     eachName(context, names, (name) => context.client.post(route`/containers/${name}/kill`, { query: { signal: flags.signal } })),
 });
 
 export const pause = defineCommand({
-  usage: 'CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Freeze all processes of containers',
-  args: [1],
   flags: {},
   run: (context, _flags, names) => eachName(context, names, (name) => context.client.post(route`/containers/${name}/pause`)),
 });
 
 export const unpause = defineCommand({
-  usage: 'CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Let frozen containers go on',
-  args: [1],
   flags: {},
   run: (context, _flags, names) => eachName(context, names, (name) => context.client.post(route`/containers/${name}/unpause`)),
 });
 
 export const rename = defineCommand({
-  usage: 'CONTAINER NEW-NAME',
+  args: '<CONTAINER> <NEW-NAME>',
   summary: 'Give a container another name',
-  args: [2, 2],
   flags: {},
   async run(context, _flags, [name = '', to = '']) {
     await context.client.post(route`/containers/${name}/rename`, { query: { name: to } });
@@ -70,9 +64,8 @@ export const rename = defineCommand({
 });
 
 export const rm = defineCommand({
-  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Remove containers',
-  args: [1],
   flags: {
     force: boolean('Kill a running one; a missing one is no error', { short: 'f' }),
     volumes: boolean('Remove its anonymous volumes too', { short: 'v' }),
@@ -89,9 +82,8 @@ export const rm = defineCommand({
 });
 
 export const wait = defineCommand({
-  usage: 'CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Wait until containers stop and print their exit codes',
-  args: [1],
   flags: {},
   run: (context, _flags, names) =>
     eachName(
@@ -107,9 +99,8 @@ export const wait = defineCommand({
 });
 
 export const port = defineCommand({
-  usage: 'CONTAINER [PORT[/PROTOCOL]]',
+  args: '<CONTAINER> [PORT[/PROTOCOL]]',
   summary: 'Show the ports that a container publishes',
-  args: [1, 2],
   flags: {},
   async run(context, _flags, [name = '', wanted]) {
     const { NetworkSettings: settings } = await context.client.get<ContainerInspect>(route`/containers/${name}/json`);
@@ -131,9 +122,7 @@ function showBinding({ HostIp: ip, HostPort: hostPort }: { HostIp: string; HostP
 }
 
 export const containerPrune = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Remove all stopped containers',
-  args: [0, 0],
   flags: { filter: pruneFilterFlag, force: forceFlag },
   async run(context: Context, flags) {
     if (!(await confirm(context, 'This removes all stopped containers.', flags.force))) return 1;

@@ -5,13 +5,12 @@ import { boolean, text, usageError } from '../flags.ts';
 import { parseTimestamp } from '../parse/units.ts';
 
 export const logs = defineCommand({
-  usage: '[OPTIONS] CONTAINER',
+  args: '<CONTAINER>',
   summary: 'Show what a container has written',
   examples: [
     ['logs -f --tail 100 web', 'the last 100 lines, then what comes'],
     ['logs --since 10m web', 'the last ten minutes'],
   ],
-  args: [1, 1],
   flags: {
     follow: boolean('Go on with what comes', { short: 'f' }),
     since: text('From this time on: 10m, 2024-05-01T13:00:00Z or seconds since 1970', { value: 'TIME' }),

@@ -12,9 +12,7 @@ import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
 export const networkList = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'List networks',
-  args: [0, 0],
   flags: { filter: filterFlag, format: formatFlag, 'no-trunc': boolean('Show IDs in full'), quiet: boolean('Only IDs', { short: 'q' }) },
   async run({ client, output }, flags) {
     const networks = await client.get<NetworkResource[]>('/networks', { filters: parseFilters(flags.filter) });
@@ -38,9 +36,8 @@ export const networkList = defineCommand({
 });
 
 export const networkCreate = defineCommand({
-  usage: '[OPTIONS] NETWORK',
+  args: '<NETWORK>',
   summary: 'Make a network',
-  args: [1, 1],
   flags: {
     driver: text('Driver (bridge)', { short: 'd', value: 'NAME' }),
     gateway: text('Address of the host in it', { value: 'IP' }),
@@ -70,9 +67,8 @@ export const networkCreate = defineCommand({
 });
 
 export const networkRemove = defineCommand({
-  usage: '[OPTIONS] NETWORK [NETWORK...]',
+  args: '<NETWORK...>',
   summary: 'Remove networks',
-  args: [1],
   flags: { force: boolean('A missing one is no error', { short: 'f' }) },
   run: (context, { force }, names) =>
     eachName(context, names, async (name) => {
@@ -85,9 +81,7 @@ export const networkRemove = defineCommand({
 });
 
 export const networkPrune = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Remove all networks that no container uses',
-  args: [0, 0],
   flags: { filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     if (!(await confirm(context, 'This removes all networks that no container uses.', flags.force))) return 1;

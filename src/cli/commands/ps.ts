@@ -6,9 +6,7 @@ import { ellipsis, goTime, humanAge, humanSize, shortId } from '../format/units.
 import { filterFlag, parseFilters } from '../parse/filters.ts';
 
 export const ps = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'List containers',
-  args: [0, 0],
   flags: {
     all: boolean('Stopped ones too', { short: 'a' }),
     filter: filterFlag,

@@ -10,8 +10,15 @@ import { checkTerminal, terminalSize } from '../run/local.ts';
 import { type ContainerFlags, createRequest } from '../run/request.ts';
 import { followRun } from '../run/session.ts';
 
+export const runFlags = {
+  ...containerFlags,
+  detach: boolean('Run in the background and print the ID', { short: 'd' }),
+  'detach-keys': text('Keys that leave the container running', { value: 'KEYS' }),
+  'sig-proxy': boolean('Pass signals on to the process (default true)'),
+};
+
 export const run = defineCommand({
-  usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+  args: '<IMAGE> [COMMAND] [ARG...]',
   summary: 'Make a container from an image and run a command in it',
   description:
     'Without -d it shows the output, passes signals on and ends with the exit status of the command; 125 means that the engine failed, 126 that the ' +
@@ -22,14 +29,8 @@ export const run = defineCommand({
     ['run -d --name web -p 8080:80 -v data:/var/lib/web web:2', 'a service with a port and a volume'],
   ],
   interspersed: false,
-  args: [1],
   errorStatus: 125,
-  flags: {
-    ...containerFlags,
-    detach: boolean('Run in the background and print the ID', { short: 'd' }),
-    'detach-keys': text('Keys that leave the container running', { value: 'KEYS' }),
-    'sig-proxy': boolean('Pass signals on to the process (default true)'),
-  },
+  flags: runFlags,
   async run(context, flags, args) {
     const detach = flags.detach === true;
     const create = createRequest(flags, args, { detach, env: context.env });
@@ -58,10 +59,9 @@ export const run = defineCommand({
 });
 
 export const create = defineCommand({
-  usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+  args: '<IMAGE> [COMMAND] [ARG...]',
   summary: 'Make a container without starting it',
   interspersed: false,
-  args: [1],
   errorStatus: 125,
   flags: containerFlags,
   async run(context, flags, args) {

@@ -11,9 +11,8 @@ const detachKeysFlag = text('Keys that leave the container running', { value: 'K
 const sigProxyFlag = boolean('Pass signals on to the process (default true)');
 
 export const start = defineCommand({
-  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  args: '<CONTAINER...>',
   summary: 'Start containers that were made or stopped',
-  args: [1],
   flags: {
     attach: boolean('Show the output and end with its exit status', { short: 'a' }),
     interactive: boolean('Pass stdin on', { short: 'i' }),
@@ -35,9 +34,8 @@ export const start = defineCommand({
 });
 
 export const attach = defineCommand({
-  usage: '[OPTIONS] CONTAINER',
+  args: '<CONTAINER>',
   summary: 'Follow a running container with its stdin, stdout and stderr',
-  args: [1, 1],
   flags: {
     'no-stdin': boolean('Do not pass stdin on'),
     'detach-keys': detachKeysFlag,

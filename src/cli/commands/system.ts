@@ -23,9 +23,7 @@ function printObject({ output }: Context, object: unknown, format: string | unde
 }
 
 export const info = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Show what the engine is and runs on',
-  args: [0, 0],
   flags: { format: objectFormatFlag },
   async run(context, flags) {
     const found = await context.client.get<InfoResponse>('/info');
@@ -58,9 +56,7 @@ export const info = defineCommand({
 });
 
 export const version = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Show the versions of the command and of the daemon',
-  args: [0, 0],
   flags: { format: objectFormatFlag },
   async run(context, flags) {
     const client = { Version: clientVersion, ApiVersion: '1.43', NodeVersion: process.version, Os: process.platform, Arch: process.arch };
@@ -87,9 +83,7 @@ export const version = defineCommand({
 });
 
 export const events = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Show what happens, as it happens',
-  args: [0, 0],
   flags: {
     filter: filterFlag,
     format: formatFlag,
@@ -131,9 +125,7 @@ function showEvent(event: EventMessage): string {
 }
 
 export const df = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Show what holds the disk',
-  args: [0, 0],
   flags: { format: formatFlag },
   async run({ client, output }, flags) {
     const usage = await client.get<SlipwayDf>('/slipway/df');
@@ -149,9 +141,7 @@ export const df = defineCommand({
 });
 
 export const systemDf = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Show what images, containers and volumes hold',
-  args: [0, 0],
   flags: { format: formatFlag },
   async run({ client, output }, flags) {
     const usage = await client.get<DiskUsageResponse>('/system/df');

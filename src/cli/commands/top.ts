@@ -4,10 +4,9 @@ import { defineCommand } from '../command.ts';
 import { renderTable } from '../format/table.ts';
 
 export const top = defineCommand({
-  usage: 'CONTAINER [PS-OPTIONS...]',
+  args: '<CONTAINER> [PS-OPTION...]',
   summary: 'Show the processes of a container',
   interspersed: false,
-  args: [1],
   flags: {},
   async run({ client, output }, _flags, [name = '', ...psArgs]) {
     const { Titles: titles, Processes: processes } = await client.get<TopResponse>(route`/containers/${name}/top`, {

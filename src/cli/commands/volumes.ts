@@ -11,9 +11,7 @@ import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
 export const volumeList = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'List volumes',
-  args: [0, 0],
   flags: { filter: filterFlag, format: formatFlag, quiet: boolean('Only names', { short: 'q' }) },
   async run({ client, output }, flags) {
     const { Volumes: volumes } = await client.get<VolumeList>('/volumes', { filters: parseFilters(flags.filter) });
@@ -34,9 +32,8 @@ export const volumeList = defineCommand({
 });
 
 export const volumeCreate = defineCommand({
-  usage: '[OPTIONS] [VOLUME]',
+  args: '[VOLUME]',
   summary: 'Make a volume',
-  args: [0, 1],
   flags: {
     driver: text('Driver (local)', { short: 'd', value: 'NAME' }),
     label: list('Set a label', { value: 'NAME[=VALUE]' }),
@@ -58,18 +55,15 @@ export const volumeCreate = defineCommand({
 });
 
 export const volumeRemove = defineCommand({
-  usage: '[OPTIONS] VOLUME [VOLUME...]',
+  args: '<VOLUME...>',
   summary: 'Remove volumes and what is on them',
-  args: [1],
   flags: { force: boolean('A missing one is no error', { short: 'f' }) },
   run: (context, { force }, names) =>
     eachName(context, names, (name) => context.client.delete(route`/volumes/${name}`, { force: force ? 1 : undefined })),
 });
 
 export const volumePrune = defineCommand({
-  usage: '[OPTIONS]',
   summary: 'Remove anonymous volumes that no container uses',
-  args: [0, 0],
   flags: { all: boolean('Named ones too', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
   async run(context, flags) {
     const what = flags.all ? 'all volumes' : 'all anonymous volumes';

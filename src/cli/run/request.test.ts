@@ -5,9 +5,9 @@ import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import type { CreateContainerRequest, HostConfig } from '../../api-types/container.ts';
 import { EngineError } from '../../base/errors.ts';
-import { boolean, parseFlags } from '../flags.ts';
-import { containerFlags } from './flags.ts';
-import { type ContainerFlags, createRequest } from './request.ts';
+import { run, runFlags } from '../commands/run.ts';
+import { parse } from '../parser.ts';
+import { createRequest } from './request.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'slipway-request-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -17,8 +17,8 @@ const file = (name: string, content: string) => {
 };
 
 function request(...argv: string[]): CreateContainerRequest {
-  const { values, args } = parseFlags({ ...containerFlags, detach: boolean('', { short: 'd' }) }, argv, { interspersed: false });
-  return createRequest(values as ContainerFlags, args, { detach: values.detach === true, env: { HOME: '/home/me', EMPTY: '' } });
+  const { values, args } = parse('run', { ...run, flags: runFlags }, argv, { write() {} });
+  return createRequest(values, args, { detach: values.detach === true, env: { HOME: '/home/me', EMPTY: '' } });
 }
 const host = (...argv: string[]): HostConfig => request(...argv, 'img').HostConfig ?? {};
 
