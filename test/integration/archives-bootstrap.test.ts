@@ -5,7 +5,6 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { toBytes } from '../../src/base/bytes.ts';
 import type { EngineError } from '../../src/base/errors.ts';
 import type { Store } from '../../src/store/port.ts';
@@ -19,12 +18,14 @@ const fakeMmdebstrap = `#!/bin/sh
 echo "$SOURCE_DATE_EPOCH $*" >> "$FAKE_LOG"
 for argument; do case "$argument" in *.tar) target=$argument;; esac; done
 case "$FAKE" in
-  sleep) sleep 300 & echo $! > "$FAKE_LOG.child"; echo "I: waiting" >&2; wait;;
+  sleep) sleep 300.04711 & echo "I: waiting" >&2; wait;;
   fail) echo "E: Unable to locate package nosuch" >&2; exit 1;;
   *) mkdir -p "$TMPDIR/r/etc" && echo made > "$TMPDIR/r/etc/made" && echo "I: success" >&2
      tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" -C "$TMPDIR/r" -cf "$target" .;;
 esac
 `;
+
+const skip = process.getuid?.() !== 0 && 'needs root';
 
 let folder = '';
 let store: Store;
@@ -61,7 +62,7 @@ function bootstrap(options: Partial<BootstrapOptions> = {}) {
 }
 const calls = () => readFileSync(join(folder, 'log'), 'utf8').trim().split('\n');
 
-test('a base is made once for a set of packages, named, dated by the archive, and made anew on request', async () => {
+test('a base is made once for a set of packages, named, dated by the archive, and made anew on request', { skip }, async () => {
   const lines: string[] = [];
   const first = await bootstrap({ include: ['nodejs', 'ca-certificates'], onOutput: (line) => lines.push(line) });
   assert.equal(first.cached, false);
@@ -96,7 +97,7 @@ test('what is wrong is said before anything is started', async () => {
   assert.equal(calls().length, started);
 });
 
-test('a failure names its cause and leaves nothing', async () => {
+test('a failure names its cause and leaves nothing', { skip }, async () => {
   process.env.FAKE = 'fail';
   await assert.rejects(bootstrap({ include: ['nosuch'] }), { code: 'PACKAGE_NOT_FOUND' });
   delete process.env.FAKE;
@@ -110,16 +111,14 @@ test('a failure names its cause and leaves nothing', async () => {
   assert.deepEqual(readdirSync(store.paths.tmp), []);
 });
 
-test('an abort ends the whole process group and removes what was made', async () => {
+test('an abort ends whatever was started and removes what was made', { skip }, async () => {
   process.env.FAKE = 'sleep';
   const cancel = new AbortController();
   const running = bootstrap({ include: ['x2'], signal: cancel.signal, onOutput: () => cancel.abort() });
   await assert.rejects(running, { name: 'AbortError' });
   delete process.env.FAKE;
   assert.deepEqual(readdirSync(store.paths.tmp), []);
-  const child = Number(readFileSync(join(folder, 'log.child'), 'utf8'));
-  for (let attempt = 0; attempt < 50 && isAlive(child); attempt++) await sleep(20);
-  assert.equal(isAlive(child), false);
+  assert.equal(isRunning('300.04711'), false);
 });
 
 test('sources come from the host’s own apt', () => {
@@ -150,18 +149,20 @@ test('the usual failures of apt are explained', () => {
   const codeOf = (line: string) => explain([line], 100, run).code;
   assert.equal(codeOf("E: Package 'x' has no installation candidate"), 'PACKAGE_NOT_FOUND');
   assert.equal(codeOf("W: Failed to fetch http://m/debian/dists/bookworm/InRelease  Could not resolve 'm'"), 'MIRROR_UNREACHABLE');
+  assert.equal(codeOf('unshare: failed to execute mmdebstrap: No such file or directory'), 'MMDEBSTRAP_MISSING');
   assert.equal(codeOf('W: GPG error: NO_PUBKEY 1234'), 'KEYRING_MISSING');
   assert.equal(codeOf("E: The repository 'http://m/debian bookworm Release' does not have a Release file."), 'SUITE_NOT_FOUND');
   assert.equal(codeOf('tar: write error: No space left on device'), 'ENOSPC');
   assert.match(explain(['I: x', 'E: something else'], 25, run).message, /ended with status 25: E: something else/);
 });
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    // A zombie that nobody reaped yet is dead too.
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return false;
-  }
+/** Whether a process has this among its arguments. */
+function isRunning(argument: string): boolean {
+  return readdirSync('/proc').some((name) => {
+    try {
+      return /^\d+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'latin1').split('\0').includes(argument);
+    } catch {
+      return false; // it has just ended
+    }
+  });
 }

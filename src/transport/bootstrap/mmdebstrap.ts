@@ -34,14 +34,17 @@ const slim = [
   'path-include=/usr/share/locale/locale.alias',
 ];
 
-const killAfterMs = 10_000;
 const keptLines = 60;
 
-/** Runs mmdebstrap to its end. On abort its whole process group is ended. Errors say what to do about the usual causes. */
+/**
+ * In name spaces of its own: whatever apt and dpkg start ends when it does, what they mount is seen by nobody else, and all of it ends at
+ * once when this process is killed, so that nothing writes on into a folder that the next start empties.
+ */
+const confined = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+
+/** Runs mmdebstrap to its end. On abort it is ended with all its children. Errors say what to do about the usual causes. */
 export async function runMmdebstrap(run: MmdebstrapRun): Promise<void> {
-  const child = spawn('mmdebstrap', argumentsOf(run), {
-    // A group of its own: apt, dpkg and their children end with it.
-    detached: true,
+  const child = spawn('setpriv', [...confined, 'mmdebstrap', ...argumentsOf(run)], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
       ...process.env,
@@ -100,27 +103,17 @@ async function aptProxies(): Promise<Record<string, string>> {
   }
 }
 
-/** The exit status; null when a signal ended it. Rejects when it cannot be started. */
+/** The exit status; null when a signal ended it. Rejects when it cannot be started. Resolves when no child of it has its output open. */
 function ended(child: ChildProcess, signal: AbortSignal | undefined): Promise<number | null> {
   return new Promise((resolve, reject) => {
-    let killTimer: NodeJS.Timeout | undefined;
-    const stop = () => {
-      // It cleans up on SIGTERM; what does not end is ended.
-      killGroup(child, 'SIGTERM');
-      killTimer = setTimeout(() => killGroup(child, 'SIGKILL'), killAfterMs);
-    };
-    const settle = () => {
-      clearTimeout(killTimer);
-      signal?.removeEventListener('abort', stop);
-    };
+    const stop = () => void child.kill('SIGKILL');
+    const settle = () => signal?.removeEventListener('abort', stop);
     child.once('error', (error) => {
       settle();
       reject(isErrno(error, 'ENOENT') ? mmdebstrapMissing(error) : error);
     });
     child.once('close', (status) => {
       settle();
-      // Stragglers of an aborted run must not write into a folder that is about to be removed.
-      if (signal?.aborted) killGroup(child, 'SIGKILL');
       resolve(status);
     });
     if (signal?.aborted) stop();
@@ -128,16 +121,7 @@ function ended(child: ChildProcess, signal: AbortSignal | undefined): Promise<nu
   });
 }
 
-function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch (error) {
-    if (!isErrno(error, 'ESRCH')) throw error;
-  }
-}
-
-function mmdebstrapMissing(cause: unknown): EngineError {
+function mmdebstrapMissing(cause?: unknown): EngineError {
   return new EngineError('Unavailable', 'MMDEBSTRAP_MISSING', 'mmdebstrap, which makes Debian bases, is not installed', {
     hint: 'Install it: apt-get install mmdebstrap. Or bring a root file system in with "slipway import".',
     cause,
@@ -148,6 +132,7 @@ function mmdebstrapMissing(cause: unknown): EngineError {
 export function explain(lines: readonly string[], status: number | null, run: Pick<MmdebstrapRun, 'suite' | 'sources'>): EngineError {
   const text = lines.join('\n');
   const mirror = run.sources[0]?.uri ?? 'the mirror';
+  if (/failed to execute mmdebstrap/.test(text)) return mmdebstrapMissing();
   const unknownPackage = /Unable to locate package (\S+)|Package '?(\S+?)'? has no installation candidate/.exec(text);
   if (unknownPackage !== null) {
     return new EngineError(
