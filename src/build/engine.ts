@@ -47,6 +47,7 @@ export class BuildEngine implements Builder {
   readonly #archives: Pick<Archives, 'untar'>;
   readonly #memory: BuildMemory;
   readonly #solver: Solver;
+  readonly #runs: RunExecutor;
   readonly #directory: string;
 
   constructor(options: BuildEngineOptions) {
@@ -56,15 +57,21 @@ export class BuildEngine implements Builder {
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
     const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), tmp: store.paths.tmp });
+    this.#runs = new RunExecutor({ store, snapshotter, steps, caches });
     const executors: Executors = {
       inline: new InlineExecutor({ store }),
       copy: new CopyExecutor({ store, archives }),
       mkdir: new MkdirExecutor({ store }),
-      run: new RunExecutor({ store, snapshotter, steps, caches }),
+      run: this.#runs,
       clamp: new ClampExecutor({ store }),
     };
     const limits = { process: new Semaphore(options.maxProcesses ?? availableParallelism()), files: new Semaphore(4) };
     this.#solver = new Solver({ store, executors, memory: this.#memory, limits });
+  }
+
+  /** After an engine's start, once the step runner has recovered: removes what a crash left of builds. */
+  async recover(): Promise<void> {
+    await this.#runs.recover();
   }
 
   async build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult> {

@@ -138,7 +138,10 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
     async recover() {
       // Without its rules a network is less than it was; without its containers the engine is nothing.
       await networks.recover().catch((error) => log.error({ err: error }, 'networks could not be put back in order'));
-      await steps.recover().catch((error) => log.error({ err: error }, 'build steps that a crash left could not be removed'));
+      await steps
+        .recover()
+        .then(() => builder.recover())
+        .catch((error) => log.error({ err: error }, 'build steps that a crash left could not be removed'));
       await containers.recover();
       rotator.start();
     },

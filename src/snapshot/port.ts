@@ -32,6 +32,7 @@ export interface Snapshotter {
   capture(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<TreeRef>;
   /** What the upper changes, as `docker diff` shows it. */
   changes(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<Change[]>;
+  /** Ids, also of those whose making a crash cut short: `remove` takes them away. */
   list(): Promise<string[]>;
   /**
    * Removes a tree's derived form, for the collector. Snapshots of it live on; what needs it next makes it anew. False, and nothing done,

@@ -149,6 +149,13 @@ export function snapshotterContract(name: string, make: MakeSnapshotter): void {
     await snapshots.project(tree);
   });
 
+  contract('what a crash left of a snapshot in the making is listed, and can be removed', async ({ store, snapshots }) => {
+    mkdirSync(join(store.paths.snapshots, 'cut', 'upper'), { recursive: true });
+    assert.deepEqual(await snapshots.list(), ['cut']);
+    await snapshots.remove('cut');
+    assert.deepEqual(readdirSync(store.paths.snapshots), []);
+  });
+
   contract('a tree that does not exist is named, and nothing stays', async ({ store, snapshots }) => {
     await assert.rejects(snapshots.create('a', sha256('none') as TreeId), { kind: 'NotFound', code: 'TREE_NOT_FOUND' });
     assert.deepEqual(await snapshots.list(), []);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { EngineError } from '../../src/base/errors.ts';
@@ -210,4 +210,12 @@ test('times: source keeps them, epoch fixes them, SOURCE_DATE_EPOCH dates the im
   assert.equal(dated.config.created, '2014-05-13T16:53:20.000Z');
   const newer = await builds.build(dockerfile, { a: { text: 'x', mtime: 1_600_000_000 } }, { timestamps: 'source' });
   assert.equal(await time(newer.tree), 1_600_000_000);
+});
+
+test('what a crash left of build steps is removed, and containers are left alone', needsRoot, async () => {
+  await using builds = await openBuilds();
+  const { snapshots } = builds.store.paths;
+  for (const id of ['build-11111111-aaaa', 'c'.repeat(64)]) mkdirSync(join(snapshots, id, 'upper'), { recursive: true });
+  await builds.engine.recover();
+  assert.deepEqual(readdirSync(snapshots), ['c'.repeat(64)]);
 });

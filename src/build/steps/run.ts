@@ -16,6 +16,9 @@ import { makeDirectories } from './mkdir.ts';
 type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
 type HostMount = { source: string; destination: string; readOnly: boolean };
 type BindMount = Extract<RunMount, { kind: 'bind' }>;
+/** Begins the ids of the snapshots in which steps run; no container's id begins so. */
+const snapshotPrefix = 'build-';
+
 /** A bind mount with the real path of its source inside the input. */
 type FoundBind = { readonly mount: BindMount; readonly path: string; readonly digest: string };
 
@@ -33,6 +36,12 @@ export class RunExecutor implements Executor<RunOperation> {
     this.#snapshotter = options.snapshotter;
     this.#steps = options.steps;
     this.#caches = options.caches;
+  }
+
+  /** Removes the snapshots of steps that a crash cut short. Their processes have ended. */
+  async recover(): Promise<void> {
+    const left = (await this.#snapshotter.list()).filter((id) => id.startsWith(snapshotPrefix));
+    await Promise.all(left.map((id) => this.#snapshotter.remove(id)));
   }
 
   async prepare(operation: RunOperation, context: StepContext): Promise<Prepared> {
@@ -74,7 +83,7 @@ export class RunExecutor implements Executor<RunOperation> {
     await using cleanup = new AsyncDisposableStack();
     const root = await this.#withWorkingDir(operation, base, context);
     const mounts = await this.#mounts(operation, binds, context, cleanup);
-    const id = `build-${randomUUID()}`;
+    const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease });
     const { exitCode, stubs } = await this.#steps.run({
@@ -141,7 +150,7 @@ export class RunExecutor implements Executor<RunOperation> {
 
   /** The source tree is mounted for the step's time; what is written to it goes with its upper. */
   async #bind({ mount, path }: FoundBind, context: StepContext, cleanup: AsyncDisposableStack): Promise<HostMount> {
-    const id = `build-${randomUUID()}`;
+    const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const input = context.inputs[mount.input] as TreeRef;
     const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease });

@@ -8,7 +8,7 @@ import type { ProjectionInfo } from '../erofs/format.ts';
 import { checkoutFolder, readCheckoutInfo } from './hardlink-checkout.ts';
 import { OverlaySnapshotter, type SnapshotterOptions } from './overlay-snapshotter.ts';
 import { type Lower, type Projections, SingleFlight } from './projection.ts';
-import { listRecords, readRecord, snapshotPaths } from './snapshot-record.ts';
+import { listFolders, readRecord, snapshotPaths } from './snapshot-record.ts';
 
 /** A tree as a checkout of hardlinks: for kernels without file-backed EROFS. Costs a directory entry a file and a copy of each inode. */
 export class HardlinkOverlaySnapshotter extends OverlaySnapshotter {
@@ -52,7 +52,7 @@ class Checkouts implements Projections {
 
   #isUsed(tree: TreeId): boolean {
     const { snapshots } = this.#store.paths;
-    return listRecords(snapshots).some((id) => readRecord(snapshotPaths(snapshots, id))?.tree === tree);
+    return listFolders(snapshots).some((id) => readRecord(snapshotPaths(snapshots, id))?.tree === tree);
   }
 
   async close(): Promise<void> {}

@@ -17,7 +17,7 @@ import { isPrivateXattr } from '../overlay/private-xattrs.ts';
 import type { Snapshot, Snapshotter } from '../port.ts';
 import type { Lower, Projections } from './projection.ts';
 import {
-  listRecords,
+  listFolders,
   makeFolder,
   readRecord,
   type SnapshotPaths,
@@ -125,7 +125,7 @@ export class OverlaySnapshotter implements Snapshotter {
   }
 
   async list(): Promise<string[]> {
-    return listRecords(this.#store.paths.snapshots);
+    return listFolders(this.#store.paths.snapshots);
   }
 
   discardProjection(tree: TreeId): Promise<boolean> {

@@ -63,12 +63,11 @@ function damaged(paths: SnapshotPaths, cause?: unknown): EngineError {
   });
 }
 
-export function listRecords(snapshots: string): string[] {
-  const ids: string[] = [];
-  for (const name of readdirSync(snapshots)) {
-    if (idPattern.test(name) && readRecord(snapshotPaths(snapshots, name)) !== undefined) ids.push(name);
-  }
-  return ids.sort();
+/** Every snapshot, and what a crash left of one that was being made: both are there to be removed. */
+export function listFolders(snapshots: string): string[] {
+  return readdirSync(snapshots)
+    .filter((name) => idPattern.test(name))
+    .sort();
 }
 
 /** Makes the folder, or takes over one that a crash left without a record. False when the snapshot exists. */
