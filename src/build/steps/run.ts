@@ -85,7 +85,7 @@ export class RunExecutor implements Executor<RunOperation> {
     const mounts = await this.#mounts(operation, binds, context, cleanup);
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
-    const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease });
+    const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease, disposable: true });
     const { exitCode, stubs } = await this.#steps.run({
       rootfs: snapshot.rootfs,
       args: [...operation.args],
@@ -153,7 +153,7 @@ export class RunExecutor implements Executor<RunOperation> {
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const input = context.inputs[mount.input] as TreeRef;
-    const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease });
+    const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease, disposable: true });
     return { source: join(snapshot.rootfs, path), destination: mount.target, readOnly: mount.readOnly };
   }
 }
