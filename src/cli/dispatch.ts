@@ -61,7 +61,7 @@ function unknownCommand(path: string, word: string, entries: Readonly<Record<str
   const known = nearest(word, Object.keys(entries));
   return usageError(
     `unknown command: slipway ${path}`,
-    known === undefined ? '"slipway --help" lists the commands.' : `Did you mean "${known}"?`,
+    known === undefined ? `"slipway ${path.slice(0, -word.length)}--help" lists the commands.` : `Did you mean "${known}"?`,
   );
 }
 

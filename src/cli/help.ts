@@ -12,15 +12,16 @@ export const program = {
     host: text('Where the daemon listens (SLIPWAY_HOST, unix:///run/slipway/slipway.sock)', { short: 'H', value: 'ADDRESS' }),
     version: boolean('Show the version', { short: 'v' }),
   },
-  args: '[COMMAND...]',
+  args: '[COMMAND] [ARG...]',
   interspersed: false,
 };
 
 /** Shows the words of every command with a line on each. */
 export async function programHelp(output: Pick<Output, 'write'>): Promise<void> {
-  const parser = parserOf('', program, output)
-    .usage('[options] COMMAND')
-    .addHelpText('after', '\n"slipway COMMAND --help" says more about a command. To see everything at work: slipway demo');
+  const parser = parserOf('', program, output).addHelpText(
+    'after',
+    '\n"slipway COMMAND --help" says more about a command. To see everything at work: slipway demo',
+  );
   for (const [title, names] of sections) for (const name of names) await addEntry(parser, name, catalog[name], `${title}:`);
   parser.outputHelp();
 }

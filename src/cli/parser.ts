@@ -37,6 +37,7 @@ export function parserOf(path: string, grammar: Grammar, output: Writer, argv: r
   const { summary, description, examples, flags, args, interspersed } = grammar;
   const parser = new Parser(`slipway ${path}`.trimEnd())
     .description([`${summary}.`, ...(description === undefined ? [] : [description])].join('\n\n'))
+    .usage(args === undefined ? '[options]' : `[options] ${args}`)
     .helpOption(flags.help === undefined && '-h, --help', 'Show this')
     .passThroughOptions(interspersed === false)
     .exitOverride()

@@ -4,7 +4,7 @@ import { EngineError } from '../../base/errors.ts';
 import { route } from '../client/client.ts';
 import { defineCommand } from '../command.ts';
 import { boolean, list, text } from '../flags.ts';
-import { formatFlag, printListing } from '../format/listing.ts';
+import { formatFlag, labelFields, printListing } from '../format/listing.ts';
 import { shortId } from '../format/units.ts';
 import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { parseLabels, parsePairs } from '../parse/key-values.ts';
@@ -26,9 +26,7 @@ export const networkList = defineCommand({
         Internal: String(network.Internal),
         IPv6: String(network.EnableIPv6),
         CreatedAt: network.Created,
-        Labels: Object.entries(network.Labels)
-          .map(([name, value]) => `${name}=${value}`)
-          .join(','),
+        ...labelFields(network.Labels),
       }))
       .sort((a, b) => (a.Name < b.Name ? -1 : 1));
     printListing(output, rows, { table: ['ID', 'Name', 'Driver', 'Scope'], titles: { ID: 'NETWORK ID' }, quiet: 'ID' }, flags);

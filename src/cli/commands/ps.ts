@@ -1,7 +1,7 @@
 import type { ContainerSummary, Port } from '../../api-types/container-inspect.ts';
 import { defineCommand } from '../command.ts';
 import { boolean, integer } from '../flags.ts';
-import { formatFlag, printListing, type Row } from '../format/listing.ts';
+import { formatFlag, labelFields, printListing, type Row } from '../format/listing.ts';
 import { ellipsis, goTime, humanAge, humanSize, shortId } from '../format/units.ts';
 import { filterFlag, parseFilters } from '../parse/filters.ts';
 
@@ -49,9 +49,7 @@ function toRow(container: ContainerSummary, { now, full }: { now: number; full: 
     State: container.State,
     Status: container.Status,
     Size: container.SizeRw === undefined ? '0B' : `${humanSize(container.SizeRw)} (virtual ${humanSize(container.SizeRootFs ?? 0)})`,
-    Labels: Object.entries(container.Labels)
-      .map(([name, value]) => `${name}=${value}`)
-      .join(','),
+    ...labelFields(container.Labels),
     Mounts: mounts.map((mount) => (full ? mount : ellipsis(mount, 15))).join(','),
     LocalVolumes: String(container.Mounts.filter(({ Type: type }) => type === 'volume').length),
     Networks: Object.keys(container.NetworkSettings.Networks).join(','),

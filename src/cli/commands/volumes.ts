@@ -3,7 +3,7 @@ import type { VolumeCreateRequest, VolumeList, VolumeResource } from '../../api-
 import { route } from '../client/client.ts';
 import { defineCommand } from '../command.ts';
 import { boolean, list, text, usageError } from '../flags.ts';
-import { formatFlag, printListing } from '../format/listing.ts';
+import { formatFlag, labelFields, printListing } from '../format/listing.ts';
 import { humanSize } from '../format/units.ts';
 import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { parseLabels, parsePairs } from '../parse/key-values.ts';
@@ -22,9 +22,7 @@ export const volumeList = defineCommand({
         Mountpoint: volume.Mountpoint,
         Scope: volume.Scope,
         CreatedAt: volume.CreatedAt,
-        Labels: Object.entries(volume.Labels ?? {})
-          .map(([name, value]) => `${name}=${value}`)
-          .join(','),
+        ...labelFields(volume.Labels),
       }))
       .sort((a, b) => (a.Name < b.Name ? -1 : 1));
     printListing(output, rows, { table: ['Driver', 'Name'], titles: { Name: 'VOLUME NAME' }, quiet: 'Name' }, flags);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { EngineError } from '../../base/errors.ts';
 import { showPorts } from '../commands/ps.ts';
 import { Output } from '../output.ts';
-import { printListing } from './listing.ts';
+import { labelFields, printListing } from './listing.ts';
 import { renderTable } from './table.ts';
 import { compileTemplate } from './template.ts';
 import { binarySize, ellipsis, goTime, humanAge, humanDuration, humanSize } from './units.ts';
@@ -73,8 +73,8 @@ test('an unknown construct says what is supported', () => {
 });
 
 const rows = [
-  { ID: '1', Names: 'web' },
-  { ID: '22', Names: 'database' },
+  { ID: '1', Names: 'web', ...labelFields({ 'acme.tier-name': 'front' }) },
+  { ID: '22', Names: 'database', ...labelFields(undefined) },
 ];
 const listing = (options: { format?: string; quiet?: boolean }) => {
   const output = new Captured({});
@@ -85,9 +85,16 @@ const listing = (options: { format?: string; quiet?: boolean }) => {
 test('listings: table, quiet, json, template, table template', () => {
   assert.equal(listing({}), 'CONTAINER ID   NAMES\n1              web\n22             database\n');
   assert.equal(listing({ quiet: true }), '1\n22\n');
-  assert.equal(listing({ format: 'json' }), '{"ID":"1","Names":"web"}\n{"ID":"22","Names":"database"}\n');
+  assert.equal(
+    listing({ format: 'json' }),
+    '{"ID":"1","Names":"web","Labels":"acme.tier-name=front"}\n{"ID":"22","Names":"database","Labels":""}\n',
+  );
   assert.equal(listing({ format: '{{.Names}}\\t{{.ID}}' }), 'web\t1\ndatabase\t22\n');
   assert.equal(listing({ format: 'table {{.Names}}\\t{{.ID}}' }), 'NAMES      CONTAINER ID\nweb        1\ndatabase   22\n');
+  const label = '{{.Label "acme.tier-name"}}';
+  assert.equal(listing({ format: `{{.ID}}=${label}` }), '1=front\n22=\n');
+  assert.equal(listing({ format: `table ${label}\t{{.ID}}` }), 'tier name   CONTAINER ID\nfront       1\n            22\n');
+  assert.throws(() => listing({ format: '{{.ID "x"}}' }), /"x" follows a field that takes no argument/);
   assert.throws(() => listing({ format: '{{.Nmae}}' }), /no field \.Nmae/);
 });
 

@@ -4,8 +4,16 @@ import { renderTable } from './table.ts';
 import { compileTemplate } from './template.ts';
 import { unescapeFormat } from './template-lexer.ts';
 
+/** `{{.Label "tier"}}` */
+export type RowMethod = (argument: string) => string;
 /** A row of a listing: every field as text, as Docker's templates and `--format json` see it. */
-export type Row = Readonly<Record<string, string>>;
+export type Row = Readonly<Record<string, string | RowMethod>>;
+
+/** Labels in a row: all of them joined, and one by its name. */
+export function labelFields(labels: Readonly<Record<string, string>> | null | undefined) {
+  const all = Object.entries(labels ?? {}).map(([name, value]) => `${name}=${value}`);
+  return { Labels: all.join(','), Label: (name: string) => labels?.[name] ?? '' };
+}
 
 export type Columns = {
   /** The fields that a table shows, in order. */
@@ -36,7 +44,7 @@ export function printListing(
     output.write(
       renderTable([
         columns.table.map((field) => titleOf(columns, field)),
-        ...rows.map((row) => columns.table.map((field) => oneLine(row[field] ?? ''))),
+        ...rows.map((row) => columns.table.map((field) => oneLine(String(row[field] ?? '')))),
       ]),
     );
   } else if (format === 'json') output.write(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
@@ -51,7 +59,8 @@ export function printListing(
 function printTemplateTable(output: Output, rows: readonly Row[], columns: Columns, template: string): void {
   const render = compileTemplate(template, { strict: rows.length > 0 });
   const fields = new Set([...Object.keys(rows[0] ?? {}), ...columns.table, ...Object.keys(columns.titles ?? {})]);
-  const titles = Object.fromEntries([...fields].map((field) => [field, titleOf(columns, field)]));
+  const Label: RowMethod = (name) => (name.split('.').at(-1) ?? '').replace(/[-_]/g, ' ');
+  const titles = { ...Object.fromEntries([...fields].map((field) => [field, titleOf(columns, field)])), Label };
   output.write(renderTable([titles, ...rows].map((row) => render(row).split('\t').map(oneLine))));
 }
 

@@ -12,6 +12,7 @@ export type Node =
 
 /** Commands joined with `|`: each one's value is the last argument of the next. */
 export type Pipeline = Call[];
+/** Without a function: a value, or a method and the literal that it is given. */
 export type Call = { function: string | undefined; args: Operand[] };
 export type Operand =
   | { kind: 'field'; names: string[] }
@@ -154,7 +155,8 @@ class TemplateParser {
       return { function: word, args: this.#operands() };
     }
     const args = this.#operands();
-    if (args.length !== 1) throw this.#unsupported();
+    const method = args.length === 2 && args[0]?.kind === 'field' && args[1]?.kind === 'literal';
+    if (args.length !== 1 && !method) throw this.#unsupported();
     return { function: undefined, args };
   }
 

@@ -1,4 +1,5 @@
 import { usageError } from '../flags.ts';
+import type { RowMethod } from './listing.ts';
 import { callFunction, show, truthy } from './template-functions.ts';
 import { type Call, type Node, type Operand, type Pipeline, parseTemplate } from './template-parser.ts';
 
@@ -61,7 +62,11 @@ class Evaluation {
 
   #call(call: Call, dot: unknown, piped: readonly unknown[]): unknown {
     const args = call.args.map((operand) => this.#operand(operand, dot));
-    return call.function === undefined ? args[0] : callFunction(call.function, [...args, ...piped]);
+    if (call.function !== undefined) return callFunction(call.function, [...args, ...piped]);
+    const [value, argument] = args;
+    if (args.length === 1) return value;
+    if (typeof value !== 'function') throw usageError(`template: ${JSON.stringify(argument)} follows a field that takes no argument`);
+    return (value as RowMethod)(String(argument));
   }
 
   #operand(operand: Operand, dot: unknown): unknown {
