@@ -1,9 +1,10 @@
-import { once } from 'node:events';
 import type { ExecStdio } from './exec.ts';
 import type { Attachment } from './port.ts';
 
-/** A background child may hold the pipes open for ever: how long after the process's end its last output may take. */
-const lastOutputMs = 500;
+/** After the process's end: this long without output is the end of it. */
+const silenceMs = 500;
+/** More than two pipes and the blocks read from them can hold. */
+const lastOutputBytes = 512 << 10;
 
 type Frame = { stream: 'stdout' | 'stderr'; data: Buffer };
 
@@ -21,52 +22,47 @@ export class ExecAttachment implements Attachment {
     for (const { source } of stdio.outputs) source.on('error', () => source.destroy());
   }
 
-  /** Ends when the process has, and its output was read. */
+  /**
+   * Ends when the process has, and all that it wrote was read, however slowly. A background child may hold the pipes open for ever: what it writes
+   * later ends with a silence, or once more has come than can have waited in the pipes.
+   */
   async *output(): AsyncGenerator<Frame> {
     const queue: Frame[] = [];
-    let wake = () => {};
+    const change = new Signal();
     let open = this.#stdio.outputs.length;
     for (const { stream, source } of this.#stdio.outputs) {
       source.on('data', (data: Buffer) => {
         queue.push({ stream, data });
         // One block a stream waits here, the rest in the pipe.
         source.pause();
-        wake();
+        change.notify();
       });
       source.on('close', () => {
         open--;
-        wake();
+        change.notify();
       });
     }
-    let over = false;
-    void this.#exited.then(async () => {
-      await Promise.race([this.#drained(), new Promise((resolve) => setTimeout(resolve, lastOutputMs).unref())]);
-      over = true;
-      wake();
+    let exited = false;
+    void this.#exited.then(() => {
+      exited = true;
+      change.notify();
     });
+    let lateBytes = 0;
     try {
-      for (;;) {
+      while (!this.#closed) {
         const frame = queue.shift();
         if (frame) {
+          if (exited) lateBytes += frame.data.length;
           yield frame;
           for (const { source } of this.#stdio.outputs) source.resume();
-        } else if (over || this.#closed) return;
-        else if (open === 0) {
+        } else if (open === 0) {
           await this.#exited;
           return;
-        } else {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
+        } else if (lateBytes > lastOutputBytes || !(await change.wait(exited ? silenceMs : undefined))) return;
       }
     } finally {
       this.close();
     }
-  }
-
-  async #drained(): Promise<void> {
-    await Promise.all(this.#stdio.outputs.map(({ source }) => (source.closed ? undefined : once(source, 'close'))));
   }
 
   /** Reads and drops everything: for a process that nobody watches. */
@@ -91,5 +87,33 @@ export class ExecAttachment implements Attachment {
     this.#closed = true;
     this.#stdio.stdin?.destroy();
     for (const { source } of this.#stdio.outputs) source.destroy();
+  }
+}
+
+/** Wakes one waiter; a notification while nobody waits is kept for the next. */
+class Signal {
+  #pending = false;
+  #wake: (() => void) | undefined;
+
+  notify(): void {
+    this.#pending = true;
+    this.#wake?.();
+  }
+
+  /** False when nothing came within `timeoutMs`; without it, it waits for ever. */
+  async wait(timeoutMs: number | undefined): Promise<boolean> {
+    if (!this.#pending) {
+      await new Promise<void>((resolve) => {
+        const timer = timeoutMs === undefined ? undefined : setTimeout(resolve, timeoutMs).unref();
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    const notified = this.#pending;
+    this.#pending = false;
+    this.#wake = undefined;
+    return notified;
   }
 }
