@@ -23,6 +23,9 @@ export type RunRequest = {
   size?: [number, number] | undefined;
 };
 
+/** With the value `status`, a command that cannot be run is an error answer to POST /exec/<id>/start; without, as with Docker, text in its stream. */
+export const execErrorsHeader = 'x-slipway-exec-errors';
+
 /** Stream numbers in the 8-byte frame header. */
 export const FrameStream = { control: 0, stdout: 1, stderr: 2, stdin: 3 } as const;
 export type FrameStream = (typeof FrameStream)[keyof typeof FrameStream];

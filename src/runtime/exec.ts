@@ -155,7 +155,7 @@ function processSpec(context: EngineContext, container: Container, exec: ExecRec
   const { record, run } = container;
   const { config, hostConfig } = record;
   using root = new InRoot(`/proc/${run?.process.pid}/root`);
-  const user = resolveUser(root, exec.user || config.User || '', hostConfig.GroupAdd ?? []);
+  const user = userOf(root, exec.user || config.User || '', hostConfig.GroupAdd ?? []);
   const env = processEnv({ env: mergeEnv(config.Env, exec.env), hostname: config.Hostname, tty: exec.tty, home: user.home });
   const cwd = posix.normalize(exec.workingDir || config.WorkingDir || '/');
   if (!root.stat(cwd)?.isDirectory()) {
@@ -185,6 +185,16 @@ function processSpec(context: EngineContext, container: Container, exec: ExecRec
     noNewPrivileges: security.noNewPrivileges,
     ...(apparmor ? { apparmorProfile: apparmor } : {}),
   };
+}
+
+/** An unknown user makes an exec end with 126, and not as a mistake of the engine's. */
+function userOf(root: InRoot, user: string, groupAdd: readonly string[]): ReturnType<typeof resolveUser> {
+  try {
+    return resolveUser(root, user, groupAdd);
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    throw new EngineError(error.kind, error.code, error.message, { hint: error.hint, cause: error, exitCode: 126 });
+  }
 }
 
 export type ExecStdio = {

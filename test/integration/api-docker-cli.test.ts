@@ -59,6 +59,10 @@ describe('the docker command line', { skip, timeout: 120_000 }, () => {
     assert.equal(succeed(['ps', '--format', '{{.Names}} {{.State}}', '--filter', 'label=tier=front']), 'web running');
     assert.equal(succeed(['exec', 'web', 'sh', '-c', 'echo $HOSTNAME | wc -c']), '13');
     assert.equal(run(['exec', 'web', 'sh', '-c', 'exit 7']).status, 7);
+    const missing = run(['exec', 'web', 'nope']);
+    assert.equal(missing.status, 127);
+    assert.match(missing.stdout, /"nope": executable file not found/);
+    assert.equal(run(['exec', '-u', 'nobody-here', 'web', 'true']).status, 126);
     assert.equal(succeed(['exec', '-i', 'web', 'cat'], 'piped'), 'piped');
     assert.match(succeed(['logs', '-t', 'web']), /^\d{4}-\d\d-\d\dT[\d:.]+Z ready$/);
     assert.match(succeed(['top', 'web']), /sleep 1000/);

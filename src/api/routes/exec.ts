@@ -1,10 +1,13 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ExecInspect } from '../../api-types/container-inspect.ts';
-import type { ExecRecord } from '../../runtime/port.ts';
+import { execErrorsHeader, FrameStream } from '../../api-types/own.ts';
+import { EngineError } from '../../base/errors.ts';
+import type { Attachment, ExecRecord } from '../../runtime/port.ts';
 import { bodyOf } from '../decode.ts';
 import { parseDetachKeys } from '../detach-keys.ts';
 import { invalid } from '../errors.ts';
-import { hijack, wantsUpgrade } from '../hijack.ts';
+import { frame } from '../framing.ts';
+import { type HijackedConnection, hijack, wantsUpgrade } from '../hijack.ts';
 import { Query } from '../query.ts';
 import { execCreate, execStart } from '../schemas/container.ts';
 import { consoleSize } from '../schemas/resources.ts';
@@ -42,13 +45,21 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
     const body = bodyOf(request.body, execStart);
     const exec = await containers.execGet(request.params.id);
     const size = body.ConsoleSize ? consoleSize(body.ConsoleSize, 'ConsoleSize') : undefined;
-    const attachment = await containers.execStart(exec.id, {
-      detach: body.Detach ?? false,
-      ...(size === undefined ? {} : { size: { rows: size[0], columns: size[1] } }),
-    });
-    if (attachment === undefined) return reply.code(200).send();
     const contentType = wantsUpgrade(request, 'tcp') ? streamType(request.originalUrl, exec.tty) : rawStreamType;
-    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: exec.openStdin, shutdown: services.shutdown });
+    const takeOver = () => hijack(request, reply, { protocol: 'tcp', contentType, input: exec.openStdin, shutdown: services.shutdown });
+    let attachment: Attachment | undefined;
+    try {
+      attachment = await containers.execStart(exec.id, {
+        detach: body.Detach ?? false,
+        ...(size === undefined ? {} : { size: { rows: size[0], columns: size[1] } }),
+      });
+    } catch (error) {
+      if (!tellsInStream(request, error)) throw error;
+      await tellAsOutput(takeOver(), error, exec.tty);
+      return;
+    }
+    if (attachment === undefined) return reply.code(200).send();
+    const connection = takeOver();
     try {
       await joinStdio(connection, attachment, { tty: exec.tty, stdin: exec.openStdin, detachKeys: parseDetachKeys(exec.detachKeys) });
     } catch (error) {
@@ -62,6 +73,25 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
     await containers.execResize(request.params.id, terminalSize(new Query(request.query)));
     return reply.code(200).send();
   });
+}
+
+/**
+ * Docker's client shows nothing of an answer other than 101, and takes the exit code from the exec's inspection: for it, why a command cannot be
+ * run is the output. Slipway's own asks for the status.
+ */
+function tellsInStream(request: FastifyRequest, error: unknown): error is EngineError {
+  return (
+    error instanceof EngineError &&
+    (error.exitCode === 126 || error.exitCode === 127) &&
+    wantsUpgrade(request, 'tcp') &&
+    request.headers[execErrorsHeader] !== 'status'
+  );
+}
+
+async function tellAsOutput(connection: HijackedConnection, { message }: EngineError, tty: boolean): Promise<void> {
+  const text = Buffer.from(`${message}\r\n`);
+  await connection.write(tty ? text : frame(FrameStream.stdout, text));
+  connection.close();
 }
 
 function inspectExec(exec: ExecRecord): ExecInspect {

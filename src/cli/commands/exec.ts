@@ -1,3 +1,4 @@
+import { execErrorsHeader } from '../../api-types/own.ts';
 import { EngineError } from '../../base/errors.ts';
 import { route } from '../client/client.ts';
 import { type Context, defineCommand } from '../command.ts';
@@ -62,6 +63,7 @@ async function followExec(
 ): Promise<number> {
   const { client, output } = context;
   const { socket } = await client.upgrade(route`/exec/${id}/start`, 'tcp', {
+    headers: { [execErrorsHeader]: 'status' },
     json: { Detach: false, Tty: options.tty, ConsoleSize: consoleSize(options.size) },
   });
   // Docker's API has no way to signal an exec: ctrl-C without a terminal ends the client.
