@@ -48,7 +48,9 @@ async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, conta
     await stopHalfMade(context, container);
     container.intent = undefined;
     await cleanUpLocked(context, container);
-    await context.registry.save(container);
+    // As after any start that fails: whoever waited for it has lost the connection, and nobody else would ever remove it.
+    if (record.hostConfig.AutoRemove) await lifecycle.removeLocked(container, { volumes: true });
+    else await context.registry.save(container);
   } else if (record.state.status === 'running') {
     await adoptLocked(context, lifecycle, container);
   } else if (container.run) {

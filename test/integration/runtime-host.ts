@@ -6,14 +6,20 @@ const { engine } = openEngine(process.argv[2] ?? '');
 await engine.recover();
 process.stdout.write('"ready"\n');
 
+async function create(name = '', script = '', host = '{}'): Promise<string> {
+  const { record } = await engine.create(
+    { Image: 'busybox', Cmd: ['sh', '-c', script], HostConfig: { NetworkMode: 'none', ...JSON.parse(host) } },
+    { name },
+  );
+  return record.id;
+}
+
 const commands: Record<string, (...args: string[]) => Promise<unknown>> = {
-  async run(name = '', script = '', host = '{}') {
-    const { record } = await engine.create(
-      { Image: 'busybox', Cmd: ['sh', '-c', script], HostConfig: { NetworkMode: 'none', ...JSON.parse(host) } },
-      { name },
-    );
-    await engine.start(record.id);
-    return record.id;
+  create,
+  async run(...args) {
+    const id = await create(...args);
+    await engine.start(id);
+    return id;
   },
 };
 

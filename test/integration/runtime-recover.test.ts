@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -158,6 +158,21 @@ test('monitor and container both killed while no engine ran: 255, and why', { sk
   const { state } = await engine.get('lost');
   assert.ok(state.status === 'exited' && state.exitCode === 255, JSON.stringify(state));
   assert.match(state.error ?? '', /no engine was there to see/);
+});
+
+test('a start that a kill cut off is undone: with AutoRemove the container is gone, else it is as it was created', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  const ids = [await first.call('create', 'once', 'true', '{"AutoRemove": true}'), await first.call('create', 'kept', 'true')];
+  await first.kill();
+  for (const id of ids) {
+    const path = join(directory, 'root/containers', String(id), 'container.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), intent: { action: 'start', atMs: Date.now() } }));
+  }
+  const { engine } = await adopt(t, directory);
+  assert.deepEqual(
+    (await engine.list()).map(({ name, state }) => [name, state.status]),
+    [['kept', 'created']],
+  );
 });
 
 test('restart policies go on after an engine was killed', { skip }, async (t) => {
