@@ -7,43 +7,55 @@ import type { LiveSpool } from './port.ts';
 export type SpoolRotatorOptions = {
   /** The spools that are being written now. */
   live(): readonly LiveSpool[];
-  /** Shortest and longest time between two looks at one spool, in ms. */
-  minIntervalMs?: number;
+  /** How often it looks for new spools, and the longest time between two looks at one of them, in ms. */
+  intervalMs?: number;
   maxIntervalMs?: number;
   onError?: (id: string, error: unknown) => void;
 };
 
-type Watched = { dueAtMs: number; sizeBytes: number; checkedAtMs: number };
+type Watched = { dueAtMs: number; currentBytes: number; checkedAtMs: number };
+
+/** What a look at a spool found: the current file's size, and that of the one that was closed by it. */
+export type Checked = { currentBytes: number; closedBytes: number };
+
+/** A writer at full speed fills a few MB in it; a rotation alone takes half as long. */
+const shortestMs = 50;
 
 /**
  * Closes spools that have grown past their size and removes the oldest, without losing a line. How often a spool is looked at follows its
- * growth: one that writes nothing costs one `stat` in ten seconds.
+ * growth: one that writes nothing costs one `stat` in ten seconds, one that is written as fast as can be is looked at twenty times a second.
  */
 export class SpoolRotator {
   readonly #options: Required<Omit<SpoolRotatorOptions, 'onError'>> & Pick<SpoolRotatorOptions, 'onError'>;
   readonly #watched = new Map<string, Watched>();
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  #closed = false;
 
   constructor(options: SpoolRotatorOptions) {
-    this.#options = { minIntervalMs: 500, maxIntervalMs: 10_000, ...options };
+    this.#options = { intervalMs: 500, maxIntervalMs: 10_000, ...options };
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => void this.#tick(), this.#options.minIntervalMs).unref();
+    this.#timer ??= setTimeout(() => this.#tick(), this.#options.intervalMs).unref();
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#closed = true;
+    clearTimeout(this.#timer);
     await this.#running;
   }
 
-  #tick(): Promise<void> {
-    this.#running ??= this.#checkDue().finally(() => {
-      this.#running = undefined;
+  #tick(): void {
+    this.#running = this.#checkDue().finally(() => {
+      if (!this.#closed) this.#timer = setTimeout(() => this.#tick(), this.#untilNextMs()).unref();
     });
-    return this.#running;
+  }
+
+  #untilNextMs(): number {
+    const now = Date.now();
+    const nextMs = Math.min(this.#options.intervalMs, ...[...this.#watched.values()].map(({ dueAtMs }) => dueAtMs - now));
+    return Math.max(shortestMs, nextMs);
   }
 
   async #checkDue(): Promise<void> {
@@ -62,30 +74,32 @@ export class SpoolRotator {
   }
 
   /** The next look is due when half of what is left would be filled at the pace seen since the last. */
-  #plan(spool: LiveSpool, sizeBytes: number): void {
+  #plan(spool: LiveSpool, { currentBytes, closedBytes }: Checked): void {
     const now = Date.now();
     const last = this.#watched.get(spool.id);
-    const { minIntervalMs, maxIntervalMs } = this.#options;
-    const perMs = last && now > last.checkedAtMs ? Math.max(0, sizeBytes - last.sizeBytes) / (now - last.checkedAtMs) : 0;
-    const untilFull = perMs > 0 ? (spool.maxBytes - sizeBytes) / perMs / 2 : last ? maxIntervalMs : minIntervalMs;
+    const { intervalMs, maxIntervalMs } = this.#options;
+    const writtenBytes = last ? currentBytes + closedBytes - last.currentBytes : 0;
+    const perMs = last && now > last.checkedAtMs ? Math.max(0, writtenBytes) / (now - last.checkedAtMs) : 0;
+    const untilFullMs = perMs > 0 ? (spool.maxBytes - currentBytes) / perMs / 2 : last ? maxIntervalMs : intervalMs;
     this.#watched.set(spool.id, {
-      dueAtMs: now + Math.min(maxIntervalMs, Math.max(minIntervalMs, untilFull)),
-      sizeBytes,
+      dueAtMs: now + Math.min(maxIntervalMs, Math.max(shortestMs, untilFullMs)),
+      currentBytes,
       checkedAtMs: now,
     });
   }
 
-  /** Looks at one spool now, and rotates it when it is due. Answers the current file's size in bytes. */
-  async check(spool: LiveSpool): Promise<number> {
-    const sizeBytes = await sizeOf(currentPath(spool.directory));
+  /** Looks at one spool now, and rotates it when it is due. */
+  async check(spool: LiveSpool): Promise<Checked> {
+    const current = currentPath(spool.directory);
+    const sizeBytes = await sizeOf(current);
     if (sizeBytes === undefined) {
       // An earlier rotation was cut off between the rename and the reopening.
       await this.#reopen(spool);
-      return 0;
+      return { currentBytes: 0, closedBytes: 0 };
     }
-    if (sizeBytes < spool.maxBytes) return sizeBytes;
-    if (await this.#rotate(spool)) await prune(spool);
-    return (await sizeOf(currentPath(spool.directory))) ?? 0;
+    if (sizeBytes < spool.maxBytes || !(await this.#rotate(spool))) return { currentBytes: sizeBytes, closedBytes: 0 };
+    await prune(spool);
+    return { currentBytes: (await sizeOf(current)) ?? 0, closedBytes: sizeBytes };
   }
 
   async #rotate(spool: LiveSpool): Promise<boolean> {

@@ -88,6 +88,19 @@ test('tail gives exactly the last lines of what a whole read gives', async () =>
   );
 });
 
+test('tail is exact wherever the blocks read from the end begin', async () => {
+  const line = (index: number) => String(index).padStart(15, '0');
+  const records = Array.from({ length: 1_300 }, (_, index) => record(line(index)));
+  const recordBytes = records[0]?.length ?? 0;
+  for (let shift = 0; shift < recordBytes; shift++) {
+    // The last record's length moves the beginnings of all blocks by a byte.
+    appendFileSync(path(), Buffer.concat([...records, record('x'.repeat(shift))]));
+    const last = await read({ tail: 1_201 });
+    assert.deepEqual(last, [...records.slice(-1_200).map((_, index) => line(100 + index)), 'x'.repeat(shift)], `shifted by ${shift}`);
+    rmSync(path());
+  }
+});
+
 test('a position taken at the end holds over a rotation', async () => {
   appendFileSync(path(), record('before'));
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -161,6 +174,28 @@ test('a rotation closes what is full, keeps the newest files, and tells the writ
     lines,
     Array.from({ length: lines.length }, (_, index) => `line ${30 - lines.length + index}`),
   );
+});
+
+test('a spool that is written fast is looked at again soon after each rotation', async () => {
+  const writer = new Writer();
+  const spool = {
+    ...writer.spool(1_000, 100),
+    // The name of an open file follows its renames; the current one is there but for a moment.
+    openPaths: async () => [
+      existsSync(path())
+        ? path()
+        : path(`spool.${Math.max(...readdirSync(directory).flatMap((name) => Number(/^spool\.(\d+)$/.exec(name)?.[1] ?? 0)))}`),
+    ],
+  };
+  const rotator = new SpoolRotator({ live: () => [spool], intervalMs: 50 });
+  rotator.start();
+  const until = Date.now() + 1_000;
+  while (Date.now() < until) {
+    for (let line = 0; line < 20; line++) writer.write('x'.repeat(50));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await rotator.close();
+  assert.ok(writer.reopened >= 5, `${writer.reopened} rotations in a second`);
 });
 
 test('a writer that does not hold the current file is not told to replace it', async () => {

@@ -56,7 +56,8 @@ async function* recordsBackwards(file: SpoolFile): AsyncGenerator<Located> {
     // A record without its newline yet, at the very end, is still being written.
     if (carried.length === 0 && end === file.size && block[stop - 1] !== newline) stop = block.lastIndexOf(newline) + 1;
     while (stop > 0) {
-      const begin = block.lastIndexOf(newline, stop - 2) + 1;
+      // With a newline as the block's only byte left there is nothing ahead of it to search; -1 would mean the block's end.
+      const begin = stop === 1 ? 0 : block.lastIndexOf(newline, stop - 2) + 1;
       if (begin === 0 && start > 0) break;
       const record = parseRecord(block.subarray(begin, stop - 1));
       yield { offset: start + begin, record: record && { ...record, recordBytes: stop - begin } };
