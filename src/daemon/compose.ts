@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
 import { EventBus } from '../api/event-bus.ts';
@@ -184,7 +185,12 @@ function makeRuntime(programs: Programs, name: string, root: string): OciRuntime
 
 function pickSnapshotter(config: DaemonConfig, store: Store): SnapshotterChoice {
   if (config.snapshotter !== undefined) return { name: config.snapshotter, reason: 'the configuration names it' };
-  return chooseSnapshotter({ workDirectory: store.paths.tmp, runDirectory: config.run });
+  return chooseSnapshotter({ workDirectory: store.paths.tmp, runDirectory: config.run, used: usedSnapshotter(store.paths) });
+}
+
+function usedSnapshotter({ erofs, inodes }: Store['paths']): SnapshotterName | undefined {
+  if (readdirSync(erofs).length > 0) return 'erofs-overlay';
+  return readdirSync(inodes).length > 0 ? 'hardlink-overlay' : undefined;
 }
 
 function makeSnapshotter(name: SnapshotterName, options: SnapshotterOptions): Snapshotter {

@@ -20,6 +20,22 @@ test('the choice is made by trying, has a reason and leaves nothing', needsRoot,
   }
 });
 
+test('without room to try, the driver of earlier snapshots is taken, or the full disk is named', needsRoot, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'slipway-choose-'));
+  const full = join(folder, 'full');
+  mkdirSync(full);
+  mount({ source: 'tmpfs', target: full, type: 'tmpfs', data: 'nr_inodes=2' });
+  try {
+    const options = { workDirectory: full, runDirectory: folder };
+    assert.equal(chooseSnapshotter({ ...options, used: 'erofs-overlay' }).name, 'erofs-overlay');
+    assert.throws(() => chooseSnapshotter(options), { code: 'ENOSPC' });
+    assert.deepEqual([readdirSync(full), readdirSync(folder)], [[], ['full']]);
+  } finally {
+    unmount(full);
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('a root directory that cannot hold an upper layer is refused with both reasons', needsRoot, () => {
   const folder = mkdtempSync(join(tmpdir(), 'slipway-choose-'));
   const at = (name: string) => join(folder, name);

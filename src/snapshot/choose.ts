@@ -12,12 +12,24 @@ export type SnapshotterName = 'erofs-overlay' | 'hardlink-overlay';
 /** `reason` is a sentence for people: what was tried, and what the kernel said when the better way did not work. */
 export type SnapshotterChoice = { readonly name: SnapshotterName; readonly reason: string };
 
+/** `used`: the driver of earlier snapshots. A full disk must not keep the engine from starting: it is how containers are removed. */
+type ChooseOptions = { workDirectory: string; runDirectory: string; used?: SnapshotterName | undefined };
+
 /**
  * Finds the best driver that works on this host by mounting a tree of one file with each, reading it and writing to it. `workDirectory`
  * is on the store's file system, `runDirectory` where mounts will lie; both exist. Takes a few milliseconds and leaves nothing. Throws
  * Unavailable `SNAPSHOTTER_NONE` with the reasons when no driver works.
  */
-export function chooseSnapshotter(options: { workDirectory: string; runDirectory: string }): SnapshotterChoice {
+export function chooseSnapshotter(options: ChooseOptions): SnapshotterChoice {
+  try {
+    return chooseByTrying(options);
+  } catch (error) {
+    if (options.used === undefined || !isErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
+    return { name: options.used, reason: 'there is no room to try others, and the snapshots that are here were made with it' };
+  }
+}
+
+function chooseByTrying(options: ChooseOptions): SnapshotterChoice {
   const erofs = attempt(options, tryErofs);
   if (erofs === undefined) {
     return { name: 'erofs-overlay', reason: 'an EROFS image mounts from a file, and overlayfs finds its data in the object store' };
@@ -39,10 +51,7 @@ export function chooseSnapshotter(options: { workDirectory: string; runDirectory
 type Probe = { folder: string; rootfs: string; lowerMount: string };
 
 /** What went wrong, in words; undefined when all went well. */
-function attempt(
-  options: { workDirectory: string; runDirectory: string },
-  prepare: (probe: Probe) => { lower: string; data?: string },
-): string | undefined {
+function attempt(options: ChooseOptions, prepare: (probe: Probe) => { lower: string; data?: string }): string | undefined {
   const folder = mkdtempSync(join(options.workDirectory, 'probe-'));
   const mounts = mkdtempSync(join(options.runDirectory, 'probe-'));
   const probe = { folder, rootfs: join(mounts, 'rootfs'), lowerMount: join(mounts, 'lower') };
@@ -62,6 +71,8 @@ function attempt(
     appendFileSync(file, 'x');
     return readFileSync(file, 'latin1') === `${content}x` ? undefined : 'a file that was written does not read back';
   } catch (error) {
+    // Says nothing about the driver, and must not make an engine change it.
+    if (isErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
     return inWords(error, folder, mounts);
   } finally {
     unmountIfMounted(probe.rootfs);
