@@ -86,6 +86,7 @@ export function cannot(verb: string, path: string, error: unknown): EngineError 
     ENOENT: 'no such file or directory',
     EACCES: 'permission denied',
     EISDIR: 'it is a directory',
+    EEXIST: 'there is something else of that name',
     ENOTDIR: 'not a directory',
     ENOSPC: 'no space left',
   };
