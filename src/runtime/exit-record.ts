@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pidfdExitCode, pidfdHasEnded } from '../kernel/process.ts';
 import type { Container, Run } from './container.ts';
@@ -21,12 +22,28 @@ export async function lastWords({ monitor, paths }: EngineContext, id: string, r
   }
 }
 
+/** How long the host's init may take to reap a process: until then the kernel does not tell its status. */
+const reapingMs = 3_000;
+
 /** For a container whose monitor was killed: the kernel keeps the status for a descriptor (Linux 6.15). Undefined while it runs on. */
-export function exitWithoutMonitor({ pidfd }: Container, run: Run, nowMs: number): KnownExit | undefined {
+export async function exitWithoutMonitor(container: Container, run: Run, nowMs: number): Promise<KnownExit | undefined> {
+  const { pidfd } = container;
   const ended = pidfd === undefined ? !isAlive(run.process) : pidfdHasEnded(pidfd);
   if (!ended) return undefined;
-  const exitCode = pidfd === undefined ? undefined : pidfdExitCode(pidfd);
+  const exitCode = pidfd === undefined ? undefined : await statusWhenReaped(container, run);
   const seen = { finishedAtMs: nowMs, oomKilled: false };
   if (exitCode !== undefined) return { ...seen, exitCode, error: 'its monitor was killed' };
   return { ...seen, exitCode: 255, error: 'its monitor was killed, so its exit status is not known' };
+}
+
+async function statusWhenReaped(container: Container, { process: { pid } }: Run): Promise<number | undefined> {
+  const deadline = Date.now() + reapingMs;
+  // The engine's shutdown closes the descriptor.
+  for (let delayMs = 5; container.pidfd !== undefined; delayMs = Math.min(delayMs * 2, 100)) {
+    const reaped = !existsSync(`/proc/${pid}`);
+    const exitCode = pidfdExitCode(container.pidfd);
+    if (exitCode !== undefined || reaped || Date.now() > deadline) return exitCode;
+    await sleep(delayMs);
+  }
+  return undefined;
 }

@@ -148,7 +148,8 @@ export class Lifecycle {
 
   async #monitorEnded(container: Container, run: Run): Promise<void> {
     if (this.#closed || container.run !== run) return;
-    const exit = (await lastWords(this.#context, container.id, run)) ?? exitWithoutMonitor(container, run, this.#context.now());
+    const exit = (await lastWords(this.#context, container.id, run)) ?? (await exitWithoutMonitor(container, run, this.#context.now()));
+    if (this.#closed) return;
     if (exit) await this.exitedLocked(container, exit);
     else this.#pollOrphan(container, run);
   }
