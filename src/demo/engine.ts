@@ -127,9 +127,19 @@ export class DemoEngine {
 
   /** Removes the container and ends the daemon; images and cache stay for the next demo. */
   async stop(): Promise<void> {
+    const interrupted = this.#interrupted;
     this.#interrupted = false;
-    if (await answers(this.socket)) await this.cli(['rm', '-f', 'guestbook'], { show: 'none', mayFail: true });
+    if (await answers(this.socket)) await this.#removeContainers(interrupted ? 3 : 1);
     await this.#stopRunning();
+  }
+
+  /** An interrupted "run" may still be making its container after its client has gone: so the look is repeated. */
+  async #removeContainers(looks: number): Promise<void> {
+    for (let look = 0; look < looks; look++) {
+      if (look > 0) await new Promise((resolve) => setTimeout(resolve, 400));
+      const ids = await this.cli(['ps', '-aq'], { show: 'none', mayFail: true });
+      if (ids.length > 0) await this.cli(['rm', '-f', ...ids], { show: 'none', mayFail: true });
+    }
   }
 
   async #stopRunning(): Promise<void> {
