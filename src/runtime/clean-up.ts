@@ -11,15 +11,14 @@ import { isAlive } from './processes.ts';
 /** How long a monitor may take to end after its container; then it is killed. */
 const monitorEndMs = 5_000;
 
+type CleanUpOptions = { unmount?: boolean; keepBundle?: boolean };
+
 /**
  * Takes away everything but record, root and spool. Inside the container's `exclusive`. Safe when half of it is gone; fails with the first
- * failure, after trying all. Without `unmount` the root stays mounted, for a removal that follows.
+ * failure, after trying all. With `unmount: false` the root stays mounted, for a removal that follows; with `keepBundle` the bundle and the
+ * exit record in it stay, until the next start or the removal.
  */
-export async function cleanUpLocked(
-  context: EngineContext,
-  container: Container,
-  options: { unmount: boolean } = { unmount: true },
-): Promise<void> {
+export async function cleanUpLocked(context: EngineContext, container: Container, options: CleanUpOptions = {}): Promise<void> {
   const cleaning = cleanUp(context, container, options);
   container.cleaning = cleaning.catch(() => undefined);
   try {
@@ -30,14 +29,18 @@ export async function cleanUpLocked(
   }
 }
 
-async function cleanUp(context: EngineContext, container: Container, { unmount }: { unmount: boolean }): Promise<void> {
+async function cleanUp(
+  context: EngineContext,
+  container: Container,
+  { unmount = true, keepBundle = false }: CleanUpOptions,
+): Promise<void> {
   const { id, record } = container;
   const results = await Promise.allSettled([removeProcesses(context, container), context.networks.detach(id)]);
   unmountIfMounted(context.paths.bundle(id, 'shm'));
   results.push(
     ...(await Promise.allSettled([
       unmount ? context.snapshotter.unmount(id) : undefined,
-      rm(context.paths.bundle(id), { recursive: true, force: true }),
+      keepBundle ? undefined : rm(context.paths.bundle(id), { recursive: true, force: true }),
     ])),
   );
   const failed = results.find((result) => result.status === 'rejected');

@@ -187,9 +187,12 @@ export class Lifecycle {
     if (exit.oomKilled) context.emit(container, 'oom');
     context.emit(container, 'die', { exitCode: String(exit.exitCode) });
     this.#announceExit(container, exit.exitCode, exit.error);
-    await context.registry.saveIfRoom(container);
+    const saved = await context.registry.saveIfRoom(container);
     const going = delayMs === undefined && (record.hostConfig.AutoRemove ?? false) && !container.keep;
-    await cleanUpLocked(this.#context, container, { unmount: !going }).catch((error) => context.report(container.id, error));
+    // With the disk full, the monitor's record in the bundle is the only one of this exit.
+    await cleanUpLocked(this.#context, container, { unmount: !going, keepBundle: !saved }).catch((error) =>
+      context.report(container.id, error),
+    );
     container.run = undefined;
     if (delayMs !== undefined) this.scheduleRestart(container, delayMs);
     else if (going) await this.removeLocked(container, { volumes: true });
@@ -225,6 +228,7 @@ export class Lifecycle {
     container.changed();
     await context.registry.saveIfRoom(container);
     await context.snapshotter.remove(id);
+    await rm(context.paths.bundle(id), { recursive: true, force: true });
     const volumes = options.volumes ? await this.#anonymousVolumes(record) : [];
     await context.registry.delete(container);
     for (const name of volumes) {

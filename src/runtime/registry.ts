@@ -99,13 +99,15 @@ export class Registry {
 
   /**
    * As `save`, for steps that end things: a full disk does not stand in their way, for they are how it gets room. What stands on the disk
-   * then is the state before, from which adoption finds out again what happened.
+   * then is the state before, from which adoption finds out again what happened. False when there was no room.
    */
-  async saveIfRoom(container: Container): Promise<void> {
+  async saveIfRoom(container: Container): Promise<boolean> {
     try {
       await this.save(container);
+      return true;
     } catch (error) {
       if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
+      return false;
     }
   }
 

@@ -91,8 +91,9 @@ export const wait = defineCommand({
       names,
       async (name) => {
         const result = await context.client.post<WaitResponse>(route`/containers/${name}/wait`);
-        if (result.Error !== undefined) throw new EngineError('Internal', 'WAIT_FAILED', result.Error.Message);
+        // What is to be said about the end (a monitor that was killed) does not make the code less of an answer.
         context.output.line(String(result.StatusCode));
+        if (result.Error !== undefined) context.output.error(`${name}: ${result.Error.Message}\n`);
       },
       { quiet: true },
     ),
