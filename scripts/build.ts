@@ -2,7 +2,7 @@
  * Bundles src/ into dist/: `cli.cjs` as one CommonJS file (an ES module entry starts 29 ms slower), the rest as ES modules that share
  * chunks. Writes beside dist/ and renames, so that a killed build leaves the old one whole.
  */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -29,7 +29,7 @@ const common = {
 };
 
 async function bundle(): Promise<void> {
-  rmSync(staging, { recursive: true, force: true });
+  removeLeftovers();
   mkdirSync(staging, { recursive: true });
   const cli = await rolldown({ ...common, input: { cli: 'src/cli/main.ts' } });
   await cli.write({
@@ -46,6 +46,11 @@ async function bundle(): Promise<void> {
   await rest.close();
   writeFileSync(`${staging}/built`, '');
   swap();
+}
+
+/** What a killed build left. The set-up's lock lets one build run at a time. */
+function removeLeftovers(): void {
+  for (const name of readdirSync(top)) if (/^dist\.(old\.)?\d+$/.test(name)) rmSync(`${top}${name}`, { recursive: true, force: true });
 }
 
 function swap(): void {
