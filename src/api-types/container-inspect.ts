@@ -7,7 +7,7 @@ export type ContainerStatus = 'created' | 'running' | 'paused' | 'restarting' | 
 export type Port = { IP?: string; PrivatePort: number; PublicPort?: number; Type: 'tcp' | 'udp' };
 
 export type EndpointSettings = {
-  IPAMConfig: { IPv4Address?: string } | null;
+  IPAMConfig: { IPv4Address?: string; IPv6Address?: string } | null;
   Links: string[] | null;
   Aliases: string[] | null;
   MacAddress: string;
@@ -21,6 +21,7 @@ export type EndpointSettings = {
   GlobalIPv6PrefixLen: number;
   DriverOpts: Record<string, string> | null;
   DNSNames: string[] | null;
+  GwPriority: number;
 };
 
 export type MountPoint = {
@@ -53,6 +54,13 @@ export type ContainerSummary = {
   SizeRootFs?: number;
 };
 
+/** `Output` holds at most 4,096 bytes; `Log` the last five probes. */
+export type Health = {
+  Status: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  FailingStreak: number;
+  Log: { Start: string; End: string; ExitCode: number; Output: string }[] | null;
+};
+
 /** Times are RFC 3339 with nanoseconds; `0001-01-01T00:00:00Z` means never. */
 export type ContainerInspectState = {
   Status: ContainerStatus;
@@ -66,6 +74,7 @@ export type ContainerInspectState = {
   Error: string;
   StartedAt: string;
   FinishedAt: string;
+  Health?: Health;
 };
 
 export type NetworkSettings = {

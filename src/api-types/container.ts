@@ -1,6 +1,6 @@
 import type { Healthcheck } from '../oci/image.ts';
 
-/** Shapes of the Docker Engine API (v1.41 and later), containers part: what clients send and read. Durations in ns, sizes in bytes. */
+/** Shapes of the Docker Engine API (v1.24 to v1.50), containers part: what clients send and read. Durations in ns, sizes in bytes. */
 export type ContainerConfig = {
   Hostname?: string;
   Domainname?: string;
@@ -30,24 +30,81 @@ export type ContainerConfig = {
 export type PortMap = Record<string, { HostIp?: string; HostPort?: string }[] | null>;
 
 export type Mount = {
-  Type: 'bind' | 'volume' | 'tmpfs';
+  Type: 'bind' | 'volume' | 'tmpfs' | 'image';
   Source?: string;
   Target: string;
   ReadOnly?: boolean;
   Consistency?: string;
-  BindOptions?: { Propagation?: string; NonRecursive?: boolean; CreateMountpoint?: boolean };
+  BindOptions?: {
+    Propagation?: string;
+    NonRecursive?: boolean;
+    CreateMountpoint?: boolean;
+    ReadOnlyNonRecursive?: boolean;
+    ReadOnlyForceRecursive?: boolean;
+  };
   VolumeOptions?: {
     NoCopy?: boolean;
     Labels?: Record<string, string>;
     DriverConfig?: { Name?: string; Options?: Record<string, string> };
     Subpath?: string;
   };
-  TmpfsOptions?: { SizeBytes?: number; Mode?: number };
+  ImageOptions?: { Subpath?: string };
+  TmpfsOptions?: { SizeBytes?: number; Mode?: number; Options?: string[][] };
 };
 
 export type RestartPolicy = { Name?: '' | 'no' | 'always' | 'unless-stopped' | 'on-failure'; MaximumRetryCount?: number };
 
-export type HostConfig = {
+/** `Rate` in bytes or operations a second. */
+export type ThrottleDevice = { Path: string; Rate: number };
+
+/** What `--gpus` and `--device vendor.com/class=name` (driver `cdi`) ask for. `Count` -1 is all. */
+export type DeviceRequest = {
+  Driver?: string;
+  Count?: number;
+  DeviceIDs?: string[] | null;
+  Capabilities?: string[][] | null;
+  Options?: Record<string, string> | null;
+};
+
+/** Limits; those that POST /containers/{name}/update takes live are the same. */
+export type Resources = {
+  CpuShares?: number;
+  Memory?: number;
+  NanoCpus?: number;
+  CgroupParent?: string;
+  BlkioWeight?: number;
+  BlkioWeightDevice?: { Path: string; Weight: number }[] | null;
+  BlkioDeviceReadBps?: ThrottleDevice[] | null;
+  BlkioDeviceWriteBps?: ThrottleDevice[] | null;
+  BlkioDeviceReadIOps?: ThrottleDevice[] | null;
+  BlkioDeviceWriteIOps?: ThrottleDevice[] | null;
+  CpuPeriod?: number;
+  CpuQuota?: number;
+  CpuRealtimePeriod?: number;
+  CpuRealtimeRuntime?: number;
+  CpusetCpus?: string;
+  CpusetMems?: string;
+  Devices?: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[] | null;
+  DeviceCgroupRules?: string[] | null;
+  DeviceRequests?: DeviceRequest[] | null;
+  KernelMemory?: number;
+  KernelMemoryTCP?: number;
+  MemoryReservation?: number;
+  MemorySwap?: number;
+  MemorySwappiness?: number | null;
+  OomKillDisable?: boolean | null;
+  PidsLimit?: number | null;
+  Ulimits?: { Name: string; Soft: number; Hard: number }[] | null;
+  CpuCount?: number;
+  CpuPercent?: number;
+  IOMaximumIOps?: number;
+  IOMaximumBandwidth?: number;
+};
+
+/** Body of POST /containers/{name}/update: what is absent or zero stays as it is. */
+export type UpdateRequest = Resources & { RestartPolicy?: RestartPolicy };
+
+export type HostConfig = Resources & {
   Binds?: string[] | null;
   ContainerIDFile?: string;
   LogConfig?: { Type?: string; Config?: Record<string, string> | null };
@@ -65,6 +122,7 @@ export type HostConfig = {
   DnsOptions?: string[] | null;
   DnsSearch?: string[] | null;
   ExtraHosts?: string[] | null;
+  Links?: string[] | null;
   GroupAdd?: string[] | null;
   IpcMode?: string;
   Cgroup?: string;
@@ -74,6 +132,10 @@ export type HostConfig = {
   PublishAllPorts?: boolean;
   ReadonlyRootfs?: boolean;
   SecurityOpt?: string[] | null;
+  StorageOpt?: Record<string, string> | null;
+  Annotations?: Record<string, string> | null;
+  Isolation?: string;
+  ConsoleSize?: number[] | null; // rows, columns
   Tmpfs?: Record<string, string>;
   UTSMode?: string;
   UsernsMode?: string;
@@ -81,31 +143,21 @@ export type HostConfig = {
   Sysctls?: Record<string, string>;
   Runtime?: string;
   Init?: boolean | null;
-  CpuShares?: number;
-  Memory?: number;
-  NanoCpus?: number;
-  CgroupParent?: string;
-  CpuPeriod?: number;
-  CpuQuota?: number;
-  CpusetCpus?: string;
-  CpusetMems?: string;
-  Devices?: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[] | null;
-  MemoryReservation?: number;
-  MemorySwap?: number;
-  MemorySwappiness?: number | null;
-  OomKillDisable?: boolean | null;
-  PidsLimit?: number | null;
-  Ulimits?: { Name: string; Soft: number; Hard: number }[] | null;
   MaskedPaths?: string[] | null;
   ReadonlyPaths?: string[] | null;
 };
 
-export type NetworkingConfig = {
-  EndpointsConfig?: Record<
-    string,
-    { Aliases?: string[] | null; IPAMConfig?: { IPv4Address?: string } | null; MacAddress?: string } | null
-  > | null;
+/** How a container is to be on a network: part of create, body of POST /networks/{id}/connect. */
+export type EndpointRequest = {
+  Aliases?: string[] | null;
+  Links?: string[] | null;
+  IPAMConfig?: { IPv4Address?: string; IPv6Address?: string; LinkLocalIPs?: string[] | null } | null;
+  MacAddress?: string;
+  DriverOpts?: Record<string, string> | null;
+  GwPriority?: number;
 };
+
+export type NetworkingConfig = { EndpointsConfig?: Record<string, EndpointRequest | null> | null };
 
 /** Body of POST /containers/create. */
 export type CreateContainerRequest = ContainerConfig & { HostConfig?: HostConfig; NetworkingConfig?: NetworkingConfig };

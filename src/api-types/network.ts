@@ -1,3 +1,5 @@
+import type { EndpointRequest } from './container.ts';
+
 export type NetworkContainer = { Name: string; EndpointID: string; MacAddress: string; IPv4Address: string; IPv6Address: string };
 
 /** A row of GET /networks and GET /networks/{id}; `Containers` is empty in listings. */
@@ -9,7 +11,7 @@ export type NetworkResource = {
   Driver: string;
   EnableIPv4: boolean;
   EnableIPv6: boolean;
-  IPAM: { Driver: string; Options: Record<string, string> | null; Config: { Subnet: string; Gateway?: string }[] };
+  IPAM: { Driver: string; Options: Record<string, string> | null; Config: { Subnet: string; Gateway?: string; IPRange?: string }[] };
   Internal: boolean;
   Attachable: boolean;
   Ingress: boolean;
@@ -28,14 +30,19 @@ export type NetworkCreateRequest = {
   Internal?: boolean;
   Attachable?: boolean;
   Ingress?: boolean;
+  EnableIPv4?: boolean | null;
   EnableIPv6?: boolean | null;
   IPAM?: {
     Driver?: string;
     Options?: Record<string, string> | null;
-    Config?: { Subnet?: string; Gateway?: string; IPRange?: string }[] | null;
+    Config?: { Subnet?: string; Gateway?: string; IPRange?: string; AuxiliaryAddresses?: Record<string, string> | null }[] | null;
   } | null;
   Options?: Record<string, string> | null;
   Labels?: Record<string, string> | null;
 };
 
 export type NetworkCreateResponse = { Id: string; Warning: string };
+
+/** Body of POST /networks/{id}/connect and, with `Force`, of /disconnect. */
+export type NetworkConnectRequest = { Container: string; EndpointConfig?: EndpointRequest | null };
+export type NetworkDisconnectRequest = { Container: string; Force?: boolean };

@@ -3,7 +3,7 @@ import type { ImageSummary } from './image.ts';
 import type { VolumeResource } from './volume.ts';
 
 /** The newest and the oldest version of the Docker Engine API that the daemon speaks. */
-export const apiVersion = '1.43';
+export const apiVersion = '1.50';
 export const minApiVersion = '1.24';
 
 /** GET /version. */

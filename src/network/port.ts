@@ -1,4 +1,4 @@
-/** `hostIp` '' or 0.0.0.0 is every address of the host. */
+/** `hostIp` '' is every address of the host, IPv4 and IPv6; `0.0.0.0` and `::` are every one of that family. */
 export type PortBinding = {
   hostIp: string;
   hostPort: number;
@@ -8,7 +8,16 @@ export type PortBinding = {
   hostPortEnd?: number | undefined;
 };
 
-export type EndpointConfig = { name: string; aliases?: string[]; ipv4?: string; macAddress?: string };
+export type EndpointConfig = {
+  name: string;
+  aliases?: string[];
+  ipv4?: string;
+  ipv6?: string;
+  macAddress?: string;
+  driverOptions?: Record<string, string>;
+  /** The network with the highest one gives the default route; the first of equals. */
+  gatewayPriority?: number;
+};
 
 /** What a container has on one network once attached. */
 export type Endpoint = {
@@ -18,7 +27,13 @@ export type Endpoint = {
   ipAddress: string;
   prefixLength: number;
   gateway: string;
+  /** '' where the network has no IPv6. */
+  ipv6Address: string;
+  ipv6PrefixLength: number;
+  ipv6Gateway: string;
   macAddress: string;
+  /** Name of the interface in the container. */
+  interface: string;
   aliases: string[];
   dnsServers: string[];
 };
@@ -36,7 +51,9 @@ export type NetworkInfo = {
   name: string;
   driver: string;
   createdAtMs: number;
-  subnets: { subnet: string; gateway: string }[];
+  /** IPv4 first; at most one of each family. `range` limits what is given out by itself. */
+  subnets: { subnet: string; gateway: string; range?: string }[];
+  ipv6: boolean;
   internal: boolean;
   labels: Record<string, string>;
   options: Record<string, string>;
@@ -47,8 +64,9 @@ export interface Networks {
   create(options: {
     name: string;
     driver?: string;
-    subnet?: string;
-    gateway?: string;
+    /** Of either family. One that is left out is picked from the pools. */
+    subnets?: { subnet?: string; gateway?: string; range?: string }[];
+    ipv6?: boolean;
     internal?: boolean;
     labels?: Record<string, string>;
     options?: Record<string, string>;
@@ -56,6 +74,17 @@ export interface Networks {
   get(nameOrId: string): Promise<NetworkInfo>;
   list(): Promise<NetworkInfo[]>;
   remove(nameOrId: string): Promise<void>;
+  /**
+   * Makes the container's network namespace alone and answers its path, so that the container can be made while `attach` fills it. `attach` makes
+   * it when nobody did.
+   */
+  openNamespace(containerId: string): Promise<string>;
+  /** Adds one more network to a container that is attached. Undone whole when it fails. */
+  connect(containerId: string, endpoint: EndpointConfig, names: { containerName: string; hostname: string }): Promise<Endpoint>;
+  /** Idempotent. */
+  disconnect(containerId: string, network: string): Promise<void>;
+  /** Puts bridges, rules and forwarding back for all that is attached: after a firewall reload, a reboot, a daemon's start. */
+  reload(): Promise<void>;
   /** Reserves host ports; Conflict `PORT_IN_USE` names the port and, where known, its holder. Host port 0 picks one. */
   reserve(bindings: readonly PortBinding[]): Promise<PortReservation>;
   /**

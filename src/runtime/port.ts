@@ -1,6 +1,7 @@
-import type { ContainerConfig, CreateContainerRequest, HostConfig } from '../api-types/container.ts';
-import type { Endpoint, PortBinding } from '../network/port.ts';
+import type { ContainerConfig, CreateContainerRequest, HostConfig, UpdateRequest } from '../api-types/container.ts';
+import type { Endpoint, EndpointConfig, PortBinding } from '../network/port.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { IdMap } from '../snapshot/port.ts';
 import type { TreeId } from '../store/model.ts';
 
 export type ContainerState =
@@ -11,6 +12,48 @@ export type ContainerState =
   | { status: 'exited'; exitCode: number; startedAtMs: number; finishedAtMs: number; oomKilled: boolean; error?: string | undefined }
   | { status: 'removing' }
   | { status: 'dead'; error: string };
+
+/** What the health checks of a running container have found. `output` is at most 4,096 bytes. */
+export type HealthState = {
+  status: 'starting' | 'healthy' | 'unhealthy';
+  failingStreak: number;
+  log: { startedAtMs: number; endedAtMs: number; exitCode: number; output: string }[];
+};
+
+/** One reading of a container's counters, as the kernel has them (cgroup v1 or v2, /proc/PID/net/dev). Absent where the host has none. */
+export type StatsSample = {
+  readAtMs: number;
+  pids: { current: number; limit?: number };
+  cpu: {
+    usageNs: number;
+    userNs: number;
+    systemNs: number;
+    perCpuNs?: number[];
+    throttling: { periods: number; throttledPeriods: number; throttledNs: number };
+  };
+  /** Time of all processors of the host since boot, and how many are on line. */
+  host: { cpuNs: number; onlineCpus: number };
+  /** `details` are the lines of memory.stat. `usageBytes` as in memory.current or memory.usage_in_bytes, page cache included. */
+  memory: { usageBytes: number; maxUsageBytes?: number; limitBytes: number; failures?: number; details: Record<string, number> };
+  blockIo: {
+    bytes: { major: number; minor: number; op: string; value: number }[];
+    operations: { major: number; minor: number; op: string; value: number }[];
+  };
+  /** By interface name in the container; empty on the host's network. */
+  networks: Record<
+    string,
+    {
+      rxBytes: number;
+      rxPackets: number;
+      rxErrors: number;
+      rxDropped: number;
+      txBytes: number;
+      txPackets: number;
+      txErrors: number;
+      txDropped: number;
+    }
+  >;
+};
 
 /** Everything the engine keeps of a container, as in `<root>/containers/<id>/container.json`. */
 export type ContainerRecord = {
@@ -24,21 +67,28 @@ export type ContainerRecord = {
   /** argv after entrypoint and command are joined. */
   args: string[];
   mounts: {
-    type: 'bind' | 'volume' | 'tmpfs';
+    type: 'bind' | 'volume' | 'tmpfs' | 'image';
     name?: string;
     source: string;
     destination: string;
     readOnly: boolean;
     propagation?: string;
+    /** Volume driver, and the folder in the volume that is mounted. */
+    driver?: string;
+    subpath?: string;
   }[];
-  networks: { name: string; aliases: string[]; ipv4?: string }[];
+  networks: EndpointConfig[];
   endpoints: Endpoint[];
   ports: PortBinding[];
   state: ContainerState;
   restartCount: number;
+  /** While it runs, when it has a health check. */
+  health?: HealthState;
   /** Set when a person or client stopped it, so that `unless-stopped` and `always` know. */
   stoppedByUser: boolean;
   snapshotter: string;
+  /** Set when it has a user namespace of its own. */
+  idMap?: IdMap;
   /** Paths in the root (relative) that are there only for the engine to mount over: left out when the upper is captured. */
   stubs?: string[];
 };
@@ -72,7 +122,7 @@ export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 /**
  * Something that happened to a container, told at once and synchronously through the `onEvent` option of the implementation's constructor, whoever
  * caused it (a request, the process itself, a restart policy, adoption). Actions are Docker's; `attributes` are added to name, image and labels
- * (`exitCode` for die, `signal` for kill, `execID` and `exitCode` for exec_*).
+ * (`exitCode` for die, `signal` for kill, `execID` and `exitCode` for exec_*, `status` for health_status).
  */
 export type ContainerEvent = {
   action:
@@ -86,6 +136,9 @@ export type ContainerEvent = {
     | 'pause'
     | 'unpause'
     | 'rename'
+    | 'update'
+    | 'health_status'
+    | 'exec_detach'
     | 'destroy'
     | 'resize'
     | 'attach'
@@ -109,6 +162,13 @@ export interface Containers {
   pause(name: string): Promise<void>;
   unpause(name: string): Promise<void>;
   rename(name: string, to: string): Promise<void>;
+  /** Changes limits and restart policy, of a running container at once. Answers warnings. */
+  update(name: string, request: UpdateRequest): Promise<string[]>;
+  /** One reading; of a container that does not run, undefined. */
+  stats(name: string): Promise<StatsSample | undefined>;
+  /** Joins a network, live when it runs. Conflict when it is on it or has another's or the host's network. */
+  connectNetwork(name: string, endpoint: EndpointConfig): Promise<void>;
+  disconnectNetwork(name: string, network: string, options?: { force?: boolean }): Promise<void>;
   remove(name: string, options?: { force?: boolean; volumes?: boolean }): Promise<void>;
   get(name: string): Promise<ContainerRecord>;
   list(): Promise<ContainerRecord[]>;

@@ -1,6 +1,10 @@
 import type { TreeId, TreeRef } from '../store/model.ts';
 import type { Change, JobOptions } from '../store/port.ts';
 
+/** User and group ids of a user namespace: `count` ids from `inside` in the container are those from `outside` on the host. */
+export type IdRange = { inside: number; outside: number; count: number };
+export type IdMap = { uids: IdRange[]; gids: IdRange[] };
+
 /** A tree mounted for one container or build step: a read-only lower, one writable upper. */
 export type Snapshot = {
   readonly id: string;
@@ -19,9 +23,15 @@ export interface Snapshotter {
   project(tree: TreeId, options?: JobOptions): Promise<void>;
   /**
    * Makes an empty upper for `id` and mounts it. Conflict when the id exists. `disposable`: the upper need not survive a crash of the host
-   * (build steps, `run --rm`): fsync in it is a no-op and taking it down syncs nothing.
+   * (build steps, `run --rm`): fsync in it is a no-op and taking it down syncs nothing. `idMap`: the root as a user namespace sees it, files of the tree
+   * owned by the namespace's ids; the upper holds the tree's own ids, so that `capture` and `changes` need no map. Unsupported `IDMAP_UNSUPPORTED`
+   * names the kernel or file system that cannot.
    */
-  create(id: string, tree: TreeId, options?: JobOptions & { disposable?: boolean | undefined }): Promise<Snapshot>;
+  create(
+    id: string,
+    tree: TreeId,
+    options?: JobOptions & { disposable?: boolean | undefined; idMap?: IdMap | undefined },
+  ): Promise<Snapshot>;
   /** Mounts an existing one again (after a stop or a reboot); a no-op when it is mounted. Reads a canary file back. */
   mount(id: string): Promise<Snapshot>;
   /** Gone from the host's name space at once; resolves when the upper is at rest. A no-op when it is not mounted. The upper stays. */
