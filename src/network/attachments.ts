@@ -144,7 +144,10 @@ function checkWanted(wanted: string, { definition, subnet, gateway }: Bridge, us
 function decode(text: string): Attachment | undefined {
   try {
     const { version, ...attachment } = JSON.parse(text) as Attachment & { version: number };
-    return version === formatVersion && Array.isArray(attachment.endpoints) && Array.isArray(attachment.ports) ? attachment : undefined;
+    if (version !== formatVersion || !Array.isArray(attachment.endpoints) || !Array.isArray(attachment.ports)) return undefined;
+    // Those of an older engine say nothing of IPv6 and name their interfaces by their order.
+    const older = (i: number) => ({ ipv6Address: '', ipv6PrefixLength: 0, ipv6Gateway: '', interface: `eth${i}` });
+    return { ...attachment, endpoints: attachment.endpoints.map((endpoint, i) => ({ ...older(i), ...endpoint })) };
   } catch {
     return undefined;
   }

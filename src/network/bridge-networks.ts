@@ -77,14 +77,20 @@ export class BridgeNetworks implements Networks {
           hint: `Choose another ${bridgeNameOption}.`,
         });
       }
-      const subnet = options.subnet === undefined ? await this.bridges.pickSubnet() : await this.checkSubnet(options.subnet, options.name);
+      const [wanted] = options.subnets ?? [];
+      if (options.ipv6 || (options.subnets?.length ?? 0) > 1) {
+        throw new EngineError('Unsupported', 'IPV6_UNSUPPORTED', 'a network has one IPv4 subnet');
+      }
+      const picked = wanted?.subnet === undefined;
+      const subnet = wanted?.subnet === undefined ? await this.bridges.pickSubnet() : await this.checkSubnet(wanted.subnet, options.name);
       const definition: Definition = {
         id,
         name: options.name,
         driver: 'bridge',
         createdAtMs: Date.now(),
-        subnets: [{ subnet: formatSubnet(subnet), gateway: checkGateway(options.gateway, subnet) }],
-        subnetPicked: options.subnet === undefined,
+        subnets: [{ subnet: formatSubnet(subnet), gateway: checkGateway(wanted?.gateway, subnet) }],
+        subnetPicked: picked,
+        ipv6: false,
         internal: options.internal ?? false,
         labels: options.labels ?? {},
         options: options.options ?? {},
@@ -133,6 +139,22 @@ export class BridgeNetworks implements Networks {
     names: { containerName: string; hostname: string },
   ): Promise<{ netns: string; endpoints: Endpoint[] }> {
     return (await this.load()).attach(containerId, endpoints, ports, names.containerName);
+  }
+
+  async openNamespace(containerId: string): Promise<string> {
+    return (await this.load()).openNamespace(containerId);
+  }
+
+  async connect(containerId: string, endpoint: EndpointConfig, names: { containerName: string; hostname: string }): Promise<Endpoint> {
+    return (await this.load()).connect(containerId, endpoint, names.containerName);
+  }
+
+  async disconnect(containerId: string, network: string): Promise<void> {
+    await (await this.load()).disconnect(containerId, network);
+  }
+
+  async reload(): Promise<void> {
+    await this.recover();
   }
 
   async detach(containerId: string): Promise<void> {
@@ -225,7 +247,7 @@ export class BridgeNetworks implements Networks {
       if (configured !== existing) await this.definitions.put(configured);
     }
     if (existing !== undefined) return;
-    const common = { id: newNetworkId(), name, createdAtMs: Date.now(), internal: false, labels: {}, options: {} };
+    const common = { id: newNetworkId(), name, createdAtMs: Date.now(), ipv6: false, internal: false, labels: {}, options: {} };
     if (name !== 'bridge') {
       await this.definitions.put({ ...common, driver: name === 'none' ? 'null' : 'host', subnets: [], subnetPicked: false });
       return;

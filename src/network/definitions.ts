@@ -131,7 +131,8 @@ function decode(path: string, text: string): Definition {
   if (typeof definition.id !== 'string' || typeof definition.name !== 'string' || !Array.isArray(definition.subnets)) {
     throw damaged(path, 'a field is missing');
   }
-  return definition;
+  // Older ones have no IPv6.
+  return { ...definition, ipv6: definition.ipv6 ?? false };
 }
 
 function damaged(path: string, why: string, cause?: unknown): EngineError {

@@ -57,7 +57,7 @@ export class Endpoints {
     const endpoints =
       joined.length === 0
         ? definitions.map(emptyEndpoint)
-        : joined.map((bridge, i) => this.makeEndpoint(containerId, bridge, configs[i] ?? { name: bridge.definition.name }));
+        : joined.map((bridge, i) => this.makeEndpoint(containerId, bridge, configs[i] ?? { name: bridge.definition.name }, `eth${i}`));
     const attachment: Attachment = { containerId, containerName, endpoints, ports: [...ports] };
     const recorded = attachments.put(attachment);
     try {
@@ -70,6 +70,61 @@ export class Endpoints {
       });
       throw error;
     }
+  }
+
+  /** As `Networks.openNamespace`. */
+  async openNamespace(containerId: string): Promise<string> {
+    const { namespaces } = this.options;
+    checkContainerId(containerId);
+    if (namespaces.isLive(containerId)) return namespaces.pathOf(containerId);
+    const netns = await namespaces.create(containerId);
+    await raiseLoopback(netns);
+    return netns;
+  }
+
+  /** As `Networks.connect`. Conflict `ALREADY_CONNECTED`. */
+  async connect(containerId: string, config: EndpointConfig, containerName: string): Promise<Endpoint> {
+    const { attachments, bridges } = this.options;
+    const [definition] = this.resolve([config]);
+    const before = attachments.get(containerId);
+    if (definition === undefined || definition.driver !== 'bridge') {
+      throw new EngineError('Denied', 'NETWORKS_EXCLUSIVE', `a container cannot be connected to network ${config.name} beside others`);
+    }
+    const bridge = await bridges.ensure(definition);
+    const current = attachments.get(containerId) ?? before ?? { containerId, containerName, endpoints: [], ports: [] };
+    if (current.endpoints.some(({ networkId }) => networkId === definition.id)) {
+      throw new EngineError(
+        'Denied',
+        'ALREADY_CONNECTED',
+        `endpoint with name ${containerName} already exists in network ${definition.name}`,
+      );
+    }
+    const taken = new Set(current.endpoints.map((endpoint) => endpoint.interface));
+    let number = 0;
+    while (taken.has(`eth${number}`)) number++;
+    const endpoint = this.makeEndpoint(containerId, bridge, config, `eth${number}`);
+    await attachments.put({ ...current, endpoints: [...current.endpoints, endpoint] });
+    try {
+      await this.build({ ...current, endpoints: [endpoint], ports: [] }, [bridge]);
+      return endpoint;
+    } catch (error) {
+      await this.disconnect(containerId, definition.name).catch((undoError: unknown) => {
+        this.options.log(`could not undo a failed connect of ${containerId.slice(0, 12)}: ${toErrorData(undoError).message}`);
+      });
+      throw error;
+    }
+  }
+
+  /** As `Networks.disconnect`. */
+  async disconnect(containerId: string, network: string): Promise<void> {
+    const { attachments, definitions } = this.options;
+    const { id } = definitions.find(network);
+    const attachment = attachments.get(containerId);
+    const endpoint = attachment?.endpoints.find(({ networkId }) => networkId === id);
+    if (attachment === undefined || endpoint === undefined) return;
+    await this.leave({ ...attachment, endpoints: [endpoint], ports: [] });
+    const current = attachments.get(containerId);
+    if (current !== undefined) await attachments.put({ ...current, endpoints: current.endpoints.filter((other) => other !== endpoint) });
   }
 
   /** As `Networks.detach`. What fails is tried again by the next call: the record goes last. */
@@ -116,7 +171,7 @@ export class Endpoints {
     throw new EngineError('InvalidArgument', 'NETWORK_TWICE', `network ${twice.name} is given twice`);
   }
 
-  private makeEndpoint(containerId: string, bridge: Bridge, config: EndpointConfig): Endpoint {
+  private makeEndpoint(containerId: string, bridge: Bridge, config: EndpointConfig, interfaceName: string): Endpoint {
     const { definition } = bridge;
     const dns = this.hasDns(definition);
     const ipAddress = this.options.attachments.allocate(bridge, config.ipv4);
@@ -127,6 +182,10 @@ export class Endpoints {
       ipAddress,
       prefixLength: bridge.subnet.prefixLength,
       gateway: bridge.gateway,
+      ipv6Address: '',
+      ipv6PrefixLength: 0,
+      ipv6Gateway: '',
+      interface: interfaceName,
       macAddress: config.macAddress ? parseMac(config.macAddress) : macFor(parseIpv4(ipAddress) ?? 0),
       aliases: [...new Set([...(config.aliases ?? []), ...(dns ? [containerId.slice(0, 12)] : [])])],
       dnsServers: dns ? [bridge.gateway] : [],
@@ -139,12 +198,9 @@ export class Endpoints {
   }
 
   private async build(attachment: Attachment, joined: readonly Bridge[]): Promise<string> {
-    const { namespaces, netavark, firewall } = this.options;
-    const netns = await namespaces.create(attachment.containerId);
-    if (joined.length === 0) {
-      await raiseLoopback(netns);
-      return netns;
-    }
+    const { netavark, firewall } = this.options;
+    const netns = await this.openNamespace(attachment.containerId);
+    if (joined.length === 0) return netns;
     const request = await this.requestFor(attachment);
     const cold = joined.some(({ definition }) => !this.warm.has(definition.id));
     const published = this.publishedBy(attachment);
@@ -179,7 +235,7 @@ export class Endpoints {
   private async disband(bridge: Bridge, dropAnchor: () => Promise<void>): Promise<void> {
     const { namespaces, netavark, log } = this.options;
     const containerId = `retire-${bridge.definition.id.slice(0, 12)}`;
-    const endpoint = this.makeEndpoint(containerId, bridge, { name: bridge.definition.name });
+    const endpoint = this.makeEndpoint(containerId, bridge, { name: bridge.definition.name }, 'eth0');
     const attachment: Attachment = { containerId, containerName: containerId, endpoints: [endpoint], ports: [] };
     const request: NetavarkRequest = {
       containerId,
@@ -216,8 +272,8 @@ export class Endpoints {
     bridge: Bridge,
     mtu: number | undefined,
   ): NetavarkRequest['interfaces'][number] {
-    const { ipAddress = '', macAddress = '', aliases = [] } = endpoints[index] ?? {};
-    return { bridge, interfaceName: `eth${index}`, ipAddress, macAddress, aliases, mtu, dns: this.hasDns(bridge.definition) };
+    const { ipAddress = '', macAddress = '', aliases = [], interface: interfaceName = `eth${index}` } = endpoints[index] ?? {};
+    return { bridge, interfaceName, ipAddress, macAddress, aliases, mtu, dns: this.hasDns(bridge.definition) };
   }
 }
 
@@ -231,7 +287,18 @@ export function publishedBy(attachment: Attachment, definitions: readonly Defini
 }
 
 function emptyEndpoint({ name, id }: Definition): Endpoint {
-  const nothing = { ipAddress: '', prefixLength: 0, gateway: '', macAddress: '', aliases: [], dnsServers: [] };
+  const nothing = {
+    ipAddress: '',
+    prefixLength: 0,
+    gateway: '',
+    ipv6Address: '',
+    ipv6PrefixLength: 0,
+    ipv6Gateway: '',
+    macAddress: '',
+    interface: '',
+    aliases: [],
+    dnsServers: [],
+  };
   return { network: name, networkId: id, endpointId: randomBytes(32).toString('hex'), ...nothing };
 }
 

@@ -37,8 +37,7 @@ test('networks are found by name, id and the start of an id, by the next engine 
   const { networks, make } = await open(t);
   const made = await networks.create({
     name: 'app_default',
-    subnet: '10.253.7.0/24',
-    gateway: '10.253.7.9',
+    subnets: [{ subnet: '10.253.7.0/24', gateway: '10.253.7.9' }],
     labels: { a: 'b' },
     options: { 'com.docker.network.driver.mtu': '1300' },
   });
@@ -56,17 +55,17 @@ test('networks are found by name, id and the start of an id, by the next engine 
 
 test('what Docker refuses is refused with its kind of error', async (t) => {
   const { networks } = await open(t);
-  await networks.create({ name: 'taken', subnet: '10.253.8.0/24' });
+  await networks.create({ name: 'taken', subnets: [{ subnet: '10.253.8.0/24' }] });
   const cases: [Parameters<typeof networks.create>[0], string, string][] = [
     [{ name: '' }, 'InvalidArgument', 'NETWORK_NAME_INVALID'],
     [{ name: '-x' }, 'InvalidArgument', 'NETWORK_NAME_INVALID'],
     [{ name: 'a/../b' }, 'InvalidArgument', 'NETWORK_NAME_INVALID'],
     [{ name: 'taken' }, 'Conflict', 'NETWORK_EXISTS'],
     [{ name: 'x', driver: 'overlay' }, 'NotFound', 'NETWORK_DRIVER_NOT_FOUND'],
-    [{ name: 'x', subnet: '10.253.8.128/25' }, 'Denied', 'SUBNET_OVERLAPS'],
-    [{ name: 'x', subnet: '10.253.9.1/24' }, 'InvalidArgument', 'SUBNET_INVALID'],
-    [{ name: 'x', subnet: '127.0.0.0/8' }, 'Conflict', 'SUBNET_IN_USE'],
-    [{ name: 'x', subnet: '10.253.9.0/24', gateway: '10.253.10.1' }, 'InvalidArgument', 'GATEWAY_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.8.128/25' }] }, 'Denied', 'SUBNET_OVERLAPS'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.1/24' }] }, 'InvalidArgument', 'SUBNET_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '127.0.0.0/8' }] }, 'Conflict', 'SUBNET_IN_USE'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.0/24', gateway: '10.253.10.1' }] }, 'InvalidArgument', 'GATEWAY_INVALID'],
     [{ name: 'x', options: { 'com.docker.network.bridge.name': 'far-too-long-a-name' } }, 'InvalidArgument', 'BRIDGE_NAME_INVALID'],
     [{ name: 'x', options: { 'com.docker.network.bridge.name': 'lo' } }, 'Conflict', 'BRIDGE_NAME_IN_USE'],
     [{ name: 'x', options: { 'com.docker.network.driver.mtu': '12' } }, 'InvalidArgument', 'MTU_INVALID'],

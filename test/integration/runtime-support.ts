@@ -8,7 +8,7 @@ import { isMountPoint, mount, unmountIfMounted } from '../../src/kernel/mount.ts
 import { bindTcp } from '../../src/kernel/socket.ts';
 import { SpoolReader } from '../../src/logging/spool-reader.ts';
 import { SpoolRotator } from '../../src/logging/spool-rotator.ts';
-import type { NetworkInfo, Networks, PortBinding, PortReservation } from '../../src/network/port.ts';
+import type { Endpoint, NetworkInfo, Networks, PortBinding, PortReservation } from '../../src/network/port.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { RunConfig } from '../../src/oci/image.ts';
 import { ConmonMonitor } from '../../src/runtime/drivers/conmon.ts';
@@ -139,6 +139,14 @@ export class PortsOnly implements Networks {
   async attach(): Promise<{ netns: string; endpoints: [] }> {
     throw new EngineError('Unavailable', 'NO_NETWORK', 'these tests have no networks');
   }
+  async openNamespace(): Promise<string> {
+    throw new EngineError('Unavailable', 'NO_NETWORK', 'these tests have no networks');
+  }
+  async connect(): Promise<Endpoint> {
+    throw new EngineError('Unavailable', 'NO_NETWORK', 'these tests have no networks');
+  }
+  async disconnect(): Promise<void> {}
+  async reload(): Promise<void> {}
   async detach(): Promise<void> {}
   async attached(): Promise<string[]> {
     return [];
