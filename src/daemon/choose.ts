@@ -3,19 +3,20 @@ import { crunWorks, readCgroups } from '../host/cgroups.ts';
 import { aptInstall } from '../host/packages.ts';
 import { findProgram, requireProgram } from '../host/programs.ts';
 import type { DaemonConfig } from './config.ts';
+import type { RuntimeProgram } from './config-values.ts';
 
 export type Programs = {
   conmon: string;
   netavark: string;
   aardvark: string | undefined;
   init: string | undefined;
-  runtimes: Record<string, { path: string }>;
+  runtimes: Record<string, RuntimeProgram>;
   defaultRuntime: string;
 };
 
 /** Unavailable `HELPER_MISSING` names the first one that is missing and the package that brings it. */
 export function findPrograms(config: DaemonConfig): Programs {
-  const found = Object.fromEntries(
+  const found: Record<string, RuntimeProgram> = Object.fromEntries(
     ['runc', 'crun'].flatMap((name) => {
       const path = findProgram(name);
       return path === undefined ? [] : [[name, { path }]];

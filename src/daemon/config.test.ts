@@ -50,6 +50,28 @@ test('runtimes and pools come in the form of each source', (t) => {
   assert.equal(flags.network.pools?.[0]?.prefixLength, 20);
 });
 
+test('runtimes take arguments; limits, sizes, folders and addresses are read', (t) => {
+  const path = fileOf(
+    t,
+    'tcp = ["127.0.0.1:2376", ":2377", "[::1]:1"]\ndefault-shm-size = "128m"\ndefault-ulimits = ["nofile=5:6", "core=-1"]\n' +
+      '[runtimes.runsc]\npath = "/bin/runsc"\nargs = ["--x"]\n[tls]\nca = "/ca"\ncert = "/cert"\nkey = "/key"\n',
+  );
+  const config = loadConfig(['--config', path, '--cdi-dir', '/a', '--cdi-dir', '/b', '--userns-remap', 'me:us'], {});
+  assert.deepEqual(config.runtimes, { runsc: { path: '/bin/runsc', args: ['--x'] } });
+  assert.deepEqual(config.tcp, [
+    { host: '127.0.0.1', port: 2376 },
+    { host: '::', port: 2377 },
+    { host: '::1', port: 1 },
+  ]);
+  assert.deepEqual(config.tls, { ca: '/ca', cert: '/cert', key: '/key' });
+  assert.equal(config.defaultShmSize, 128 * 1024 * 1024);
+  assert.deepEqual(config.defaultUlimits, [
+    { Name: 'nofile', Soft: 5, Hard: 6 },
+    { Name: 'core', Soft: -1, Hard: -1 },
+  ]);
+  assert.deepEqual([config.cdiDirs, config.usernsRemap], [['/a', '/b'], 'me:us']);
+});
+
 test('an unknown key is named, with the nearest there is, whatever the source', (t) => {
   const cases: [string[], Record<string, string>, RegExp, RegExp][] = [
     [['--docker-sokcet', '/x'], {}, /--docker-sokcet/, /--docker-socket/],
@@ -91,6 +113,18 @@ test('values that cannot be are refused with their key and source', (t) => {
     [['--runtime', 'runsc'], /runsc=\/path/],
     [['--snapshotter', 'zfs'], /erofs-overlay/],
     [['--group', 'not a group'], /group/],
+    [['--tcp', '127.0.0.1:2376'], /mutual TLS only, and tls\.ca and tls\.cert and tls\.key are missing/],
+    [['--tcp', ':1', '--tls-ca', '/a', '--tls-cert', '/b'], /tls\.key is missing/],
+    [['--tls-ca', '/a'], /belong together/],
+    [['--tcp', 'example.com:1', '--tls-ca', '/a', '--tls-cert', '/b', '--tls-key', '/c'], /example\.com:1/],
+    [['--tcp', '127.0.0.1:65536'], /ADDRESS:PORT/],
+    [['--default-ulimit', 'nofile=6:5'], /default-ulimits.*nofile=6:5/],
+    [['--default-ulimit', 'nofiles=6'], /nofiles/],
+    [['--default-shm-size', '0'], /default-shm-size/],
+    [['--cgroup-driver', 'systemdd'], /auto, cgroupfs, systemd/],
+    [['--userns-remap', 'a b'], /userns-remap/],
+    [['--network-ipv6-pool', 'fd00::'], /ipv6-pool/],
+    [['--seccomp-profile', ''], /not a path/],
     [['--root'], /--root needs a value/],
     [['--config', fileOf(t, 'root = "relative"\n')], /absolute/],
     [['--config', fileOf(t, 'root = 7\n')], /not a path/],

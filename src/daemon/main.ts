@@ -1,6 +1,7 @@
 import { toErrorData } from '../base/errors.ts';
 import { notifyReady } from '../host/notify.ts';
-import { daemonUsage, loadConfig } from './config.ts';
+import { loadConfig } from './config.ts';
+import { daemonUsage } from './config-sources.ts';
 import { startDaemon } from './daemon.ts';
 import { createLog, type Logger } from './log.ts';
 
@@ -10,7 +11,7 @@ import { createLog, type Logger } from './log.ts';
  */
 export async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--help') || argv.includes('-h')) {
-    process.stdout.write(daemonUsage);
+    process.stdout.write(daemonUsage());
     return 0;
   }
   const stopping = new AbortController();
