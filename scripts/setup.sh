@@ -3,7 +3,7 @@
 #   node    the pinned npm packages, Node itself among them
 #   build   dist/ from src/
 #   system  Debian packages that the engine runs on        (packaging/debian-packages.txt)
-#   test    Debian packages that only the tests use as well (packaging/debian-packages-test.txt)
+#   test    Debian packages that only the tests use as well (packaging/debian-packages-test.txt), and the clients of scripts/clients.sh
 # Safe to repeat, to interrupt, and to run twice at once.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -98,7 +98,10 @@ for part in "$@"; do
     node) setup_node ;;
     build) setup_build ;;
     system) setup_system "$top/packaging/debian-packages.txt" ;;
-    test) setup_system "$top/packaging/debian-packages.txt" "$top/packaging/debian-packages-test.txt" ;;
+    test)
+      setup_system "$top/packaging/debian-packages.txt" "$top/packaging/debian-packages-test.txt"
+      sh "$top/scripts/clients.sh" 9<&-
+      ;;
     *) fail "setup.sh: unknown part $part" ;;
   esac
 done

@@ -35,6 +35,7 @@ else
     suite house 1 $(find test/house -name '*.test.ts' | sort)
     suite conformance 1 $(find test/conformance -name '*.test.ts' | sort)
     suite integration 1 $(find test/integration -name '*.test.ts' | sort)
+    suite clients 1 $(find test/clients -name '*.test.ts' | sort)
   }
 fi
 
