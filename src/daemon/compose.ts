@@ -26,7 +26,8 @@ import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
-import { LocalVolumes } from '../volumes/local-volumes.ts';
+import { LocalVolumeDriver } from '../volumes/drivers/local.ts';
+import { VolumeService } from '../volumes/service.ts';
 import { findPrograms, type Programs } from './choose.ts';
 import type { DaemonConfig } from './config.ts';
 import { tellContainer } from './container-events.ts';
@@ -40,6 +41,8 @@ export type Engine = {
   readonly summary: Record<string, unknown>;
   /** Adopts what an earlier daemon left running. Before anything is served. */
   recover(): Promise<void>;
+  /** Puts back what somebody else may have taken away, as after a firewall reload. */
+  reload(): Promise<void>;
   /** Ends the engine's own work; containers run on. */
   close(): Promise<void>;
 };
@@ -75,7 +78,12 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
     settings: { defaultSubnet: config.network.subnet, pools: config.network.pools, mtu: config.network.mtu },
     log: (message) => log.warn(message),
   });
-  const volumes = new LocalVolumes({ directory: store.paths.volumes, usedBy: (name) => containers.volumeUsers(name) });
+  const volumePaths = { directory: store.paths.volumes, runDirectory: join(config.run, 'volumes') };
+  const volumes = new VolumeService({
+    ...volumePaths,
+    drivers: [new LocalVolumeDriver(volumePaths)],
+    usedBy: (name) => containers.volumeUsers(name),
+  });
   const runtimePaths = new RuntimePaths({ root: config.root, run: config.run });
   const logs = new SpoolReader({ directory: (id) => runtimePaths.log(id), ended: (id) => containers.ended(id) });
   const runtimes = makeRuntimes(config, programs);
@@ -144,8 +152,13 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
         .then(() => builder.recover())
         .catch((error) => log.error({ err: error }, 'build steps that a crash left could not be removed'));
       await containers.recover();
+      const running = new Set((await containers.list()).flatMap(({ id, state }) => (state.status === 'running' ? [id] : [])));
+      await volumes
+        .recover((user) => running.has(user))
+        .catch((error) => log.error({ err: error }, 'volumes that a crash left mounted could not be unmounted'));
       rotator.start();
     },
+    reload: () => networks.reload(),
     async close() {
       await rotator.close();
       await steps.close();

@@ -59,6 +59,7 @@ export function flockExclusive(fd: number): boolean {
 
 const openHow = pinned(24);
 const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_BENEATH = 0x08;
 const RESOLVE_IN_ROOT = 0x10;
 
 /**
@@ -66,9 +67,18 @@ const RESOLVE_IN_ROOT = 0x10;
  * Throws SystemCallError (ENOENT, ENOTDIR, ELOOP, ...). The caller closes the descriptor.
  */
 export function openIn(rootFd: number, path: PathArgument, flags: number, mode = 0): number {
+  return openat2(rootFd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+/** As `openIn`, but what leads out, by `..` or a symlink, is EXDEV instead of being turned back in. */
+export function openBeneath(rootFd: number, path: PathArgument, flags: number): number {
+  return openat2(rootFd, path, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+}
+
+function openat2(rootFd: number, path: PathArgument, flags: number, mode: number, resolve: number): number {
   openHow.view.setBigUint64(0, BigInt(flags | O.CLOEXEC), true);
   openHow.view.setBigUint64(8, BigInt(flags & O.CREAT ? mode : 0), true);
-  openHow.view.setBigUint64(16, BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), true);
+  openHow.view.setBigUint64(16, BigInt(resolve), true);
   for (let attempt = 0; ; attempt++) {
     const fd = syscall(437, rootFd, cString(path.length === 0 ? '.' : path), openHow.address, 24, 0, 0);
     if (fd >= 0) return fd;

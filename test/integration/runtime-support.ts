@@ -18,7 +18,8 @@ import type { Attachment, ContainerEvent } from '../../src/runtime/port.ts';
 import type { Snapshot, Snapshotter } from '../../src/snapshot/port.ts';
 import type { TreeId } from '../../src/store/model.ts';
 import type { ImageRecord, Store } from '../../src/store/port.ts';
-import { LocalVolumes } from '../../src/volumes/local-volumes.ts';
+import { LocalVolumeDriver } from '../../src/volumes/drivers/local.ts';
+import { VolumeService } from '../../src/volumes/service.ts';
 
 const busybox = '/usr/bin/busybox';
 const runc = '/usr/sbin/runc';
@@ -188,7 +189,7 @@ export type Harness = {
   logs: SpoolReader;
   rotator: SpoolRotator;
   snapshotter: DirectorySnapshotter;
-  volumes: LocalVolumes;
+  volumes: VolumeService;
   events: string[];
   errors: unknown[];
   rootId: string;
@@ -208,7 +209,12 @@ export function openEngine(directory: string, config: RunConfig = {}): Harness {
     mounts: join(run, 'snap'),
   });
   const logs = new SpoolReader({ directory: (id) => join(root, 'containers', id, 'log'), ended: (id) => engine.ended(id) });
-  const volumes = new LocalVolumes({ directory: join(root, 'volumes'), usedBy: (name) => engine.volumeUsers(name) });
+  const volumePaths = { directory: join(root, 'volumes'), runDirectory: join(run, 'volumes') };
+  const volumes = new VolumeService({
+    ...volumePaths,
+    drivers: [new LocalVolumeDriver(volumePaths)],
+    usedBy: (name) => engine.volumeUsers(name),
+  });
   const engine: ContainerEngine = new ContainerEngine({
     store: fakeStore(config),
     snapshotter,
