@@ -1,29 +1,59 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 
 /** Protocols that a request may switch to; any other Upgrade header (curl's h2c, a browser's websocket) is ignored as HTTP allows. */
 const protocols = ['tcp', 'slipway-run'];
 
+/** PEM. Only clients whose certificate comes from `ca` get through the handshake. */
+export type MutualTls = { ca: Buffer; cert: Buffer; key: Buffer };
+
+type Options = {
+  tls?: MutualTls | undefined;
+  /** How long a client may take to send the head of a request, and over TLS to shake hands. */
+  headersTimeoutMs?: number | undefined;
+};
+
 /**
- * An HTTP server in front of the application. A request that asks for one of our protocols is routed like any other, body included; its handler
- * takes the connection over (hijack.ts) or answers it in HTTP, after which the connection closes.
+ * An HTTP server in front of the application; with `tls` an HTTPS one. A request that asks for one of our protocols is routed like any other, body
+ * included; its handler takes the connection over (hijack.ts) or answers it in HTTP, after which the connection closes.
  */
-export function createHttpServer(app: FastifyInstance): Server {
-  const server = createServer(
-    {
-      // A build context may take as long as it takes; headers may not.
-      requestTimeout: 0,
-      headersTimeout: 60_000,
-      // Go clients keep connections for minutes; a close of ours may cross a request of theirs.
-      keepAliveTimeout: 600_000,
-      shouldUpgradeCallback: (request: IncomingMessage) => protocols.includes(String(request.headers.upgrade).toLowerCase()),
-    },
-    (request, response) => app.routing(request, response),
-  );
-  server.on('upgrade', (request, socket, head) => routeUpgrade(app, request, socket, head));
-  server.on('clientError', (_error, socket) => refuse(socket));
+export function createHttpServer(app: FastifyInstance, options: Options = {}): Server | TlsServer {
+  const headersTimeout = options.headersTimeoutMs ?? 60_000;
+  const common = {
+    // A build context may take as long as it takes; headers may not.
+    requestTimeout: 0,
+    headersTimeout,
+    connectionsCheckingInterval: Math.min(headersTimeout, 10_000),
+    // Go clients keep connections for minutes; a close of ours may cross a request of theirs.
+    keepAliveTimeout: 600_000,
+    shouldUpgradeCallback: (request: IncomingMessage) => protocols.includes(String(request.headers.upgrade).toLowerCase()),
+  };
+  const route = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
+  const server = options.tls === undefined ? createServer(common, route) : createTlsServer({ ...common, ...mutual(options.tls) }, route);
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => routeUpgrade(app, request, socket, head));
+  server.on('clientError', (_error: Error, socket: Duplex) => refuse(socket));
   return server;
+}
+
+function mutual(tls: MutualTls) {
+  return {
+    ...tls,
+    minVersion: 'TLSv1.2' as const,
+    requestCert: true,
+    rejectUnauthorized: true,
+    // Before it, a client may do nothing, so it may not take long either.
+    handshakeTimeout: 10_000,
+    // Attach and exec end one direction before the other, as on a unix socket.
+    allowHalfOpen: true,
+  };
+}
+
+/** Takes new certificates into use for connections from now on. Throws what OpenSSL says when they do not fit together; then nothing changes. */
+export function renewCertificates(server: TlsServer, tls: MutualTls): void {
+  server.setSecureContext({ ...tls, minVersion: 'TLSv1.2' });
 }
 
 function routeUpgrade(app: FastifyInstance, request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -41,7 +71,11 @@ function routeUpgrade(app: FastifyInstance, request: IncomingMessage, socket: Du
 }
 
 function refuse(socket: Duplex): void {
-  if (!socket.writable) return;
+  // A handshake that failed leaves nobody who could read an answer.
+  if (!socket.writable || ('encrypted' in socket && !(socket as TLSSocket).authorized)) {
+    socket.destroy();
+    return;
+  }
   const body = JSON.stringify({ message: 'the request is not HTTP', code: 'REQUEST_MALFORMED' });
   socket.end(
     `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,

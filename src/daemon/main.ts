@@ -6,7 +6,7 @@ import { startDaemon } from './daemon.ts';
 import { createLog, type Logger } from './log.ts';
 
 /**
- * `slipway daemon`: runs the engine until SIGTERM or SIGINT, then ends it and leaves containers running. Resolves to the exit status: 0 after
+ * `slipway daemon`: runs the engine until SIGTERM or SIGINT, then ends it and leaves containers running; SIGHUP reloads. Resolves to the exit status: 0 after
  * a signal, 125 when it could not start, 1 when it broke. `argv` is what follows `daemon`.
  */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -17,13 +17,19 @@ export async function main(argv: readonly string[]): Promise<number> {
   const stopping = new AbortController();
   const stop = (signal: NodeJS.Signals) => stopping.abort(signal);
   process.on('SIGTERM', stop).on('SIGINT', stop);
-  // A terminal that closes, or a service manager that says "reload": nothing to do, and no reason to die.
-  process.on('SIGHUP', () => {});
+  // Before there is anything to reload, a terminal that closes is no reason to die.
+  let reload = () => {};
+  process.on('SIGHUP', () => reload());
   try {
     const config = loadConfig(argv, process.env);
     const log = createLog(config.logLevel);
     surviveAccidents(log);
     const daemon = await startDaemon(config, { log, signal: stopping.signal });
+    reload = () =>
+      void daemon.reload().then(
+        () => log.info('reloaded'),
+        (error: unknown) => log.error({ err: error }, 'could not reload; what was in use stays'),
+      );
     const unheard = await notifyReady();
     if (unheard !== undefined) log.warn(unheard);
     await new Promise<void>((resolve) => {
