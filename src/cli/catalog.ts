@@ -127,7 +127,12 @@ export const catalog: Readonly<Record<string, Entry>> = {
   system: {
     kind: 'group',
     summary: 'Commands about the engine',
-    entries: { df: command(async () => (await import('./commands/system.ts')).systemDf), events, info },
+    entries: {
+      df: command(async () => (await import('./commands/system.ts')).systemDf),
+      'dial-stdio': command(async () => (await import('./commands/dial-stdio.ts')).dialStdio),
+      events,
+      info,
+    },
   },
 };
 

@@ -1,7 +1,8 @@
 import { EngineError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { catalog, type Entry } from './catalog.ts';
-import { EngineClient, socketPathOf } from './client/client.ts';
+import { EngineClient } from './client/client.ts';
+import { endpointOf, type TlsFlags } from './client/endpoint.ts';
 import type { Command, Context } from './command.ts';
 import { printError, statusOf } from './errors.ts';
 import { usageError } from './flags.ts';
@@ -33,7 +34,7 @@ export async function dispatch(argv: readonly string[], env: NodeJS.ProcessEnv):
     if (word === 'help') return await printHelp(output, rest, 0);
     found = find(args);
     // `await`: a rejection belongs to the handler below.
-    return await runEntry(found, { output, env, host: global.host ?? env.SLIPWAY_HOST });
+    return await runEntry(found, { output, env, global });
   } catch (error) {
     return failed(output, error, found);
   }
@@ -67,7 +68,7 @@ function unknownCommand(path: string, word: string, entries: Readonly<Record<str
 
 async function runEntry(
   found: Found,
-  { output, env, host }: { output: Output; env: NodeJS.ProcessEnv; host: string | undefined },
+  { output, env, global }: { output: Output; env: NodeJS.ProcessEnv; global: TlsFlags & { host?: string | undefined } },
 ): Promise<number> {
   const { entry, path, rest } = found;
   if (entry.kind === 'group')
@@ -77,7 +78,7 @@ async function runEntry(
   found.command = command;
   const { values, args, helped } = parse(path, command, rest, output);
   if (helped) return 0;
-  const context: Context = { client: new EngineClient(socketPathOf(host)), output, env, path };
+  const context: Context = { client: new EngineClient(endpointOf(global, env)), output, env, path };
   return command.run(context, values, args);
 }
 

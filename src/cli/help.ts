@@ -9,7 +9,12 @@ export const program = {
   summary: 'From source code to a running container, and the next change there in seconds',
   flags: {
     help: boolean('Show this, or with a command what it takes', { short: 'h' }),
-    host: text('Where the daemon listens (SLIPWAY_HOST, unix:///run/slipway/slipway.sock)', { short: 'H', value: 'ADDRESS' }),
+    host: text('Where the daemon listens: unix://, tcp:// or ssh:// (SLIPWAY_HOST, DOCKER_HOST)', { short: 'H', value: 'ADDRESS' }),
+    tls: boolean('Use TLS over tcp://, without checking the daemon’s certificate'),
+    tlscacert: text('Authority that the daemon’s certificate must come from (ca.pem)', { value: 'FILE' }),
+    tlscert: text('Your certificate (cert.pem)', { value: 'FILE' }),
+    tlskey: text('Its private key (key.pem)', { value: 'FILE' }),
+    tlsverify: boolean('Use TLS and check the daemon’s certificate (DOCKER_TLS_VERIFY; files in DOCKER_CERT_PATH)'),
     version: boolean('Show the version', { short: 'v' }),
   },
   args: '[COMMAND] [ARG...]',

@@ -1,6 +1,8 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { apiVersion } from '../../api-types/system.ts';
 import { EngineError, type ErrorKind, errnoOf } from '../../base/errors.ts';
 import { type Exchange, exchange, type Response } from './connection.ts';
+import type { Endpoint } from './endpoint.ts';
 
 export type Query = Record<string, string | number | boolean | readonly string[] | undefined>;
 export type CallOptions = {
@@ -13,19 +15,7 @@ export type CallOptions = {
   signal?: AbortSignal | undefined;
 };
 
-const defaultSocket = '/run/slipway/slipway.sock';
-const apiVersion = 'v1.43';
-
-/** Where the daemon listens: `--host` over SLIPWAY_HOST over the default. Throws InvalidArgument `HOST_INVALID`. */
-export function socketPathOf(host: string | undefined): string {
-  if (host === undefined || host === '') return defaultSocket;
-  const path = host.startsWith('unix://') ? host.slice('unix://'.length) : host;
-  if (path.startsWith('/')) return path;
-  throw new EngineError('InvalidArgument', 'HOST_INVALID', `unknown kind of host: ${host}`, {
-    hint: 'Slipway listens on unix sockets: give unix:///run/slipway/slipway.sock or the like.',
-    exitCode: 125,
-  });
-}
+const prefix = `v${apiVersion}`;
 
 /** Names in a path keep `/` and `:`, as in Docker's `/images/ghcr.io/acme/web:2/json`. */
 export function route(strings: TemplateStringsArray, ...names: readonly string[]): string {
@@ -42,10 +32,10 @@ export function route(strings: TemplateStringsArray, ...names: readonly string[]
 
 /** Calls the daemon. Answers of 400 and above are thrown as EngineError; paths get the API's version unless they are Slipway's own. */
 export class EngineClient {
-  readonly socketPath: string;
+  readonly endpoint: Endpoint;
 
-  constructor(socketPath: string) {
-    this.socketPath = socketPath;
+  constructor(endpoint: Endpoint) {
+    this.endpoint = endpoint;
   }
 
   get<T>(path: string, query?: Query, signal?: AbortSignal): Promise<T> {
@@ -80,16 +70,16 @@ export class EngineClient {
   /** Like `call`, but leaves every status to the caller. */
   async exchange(method: string, path: string, options: CallOptions = {}): Promise<Response> {
     const { query, headers, json, body, signal } = options;
-    const target = (path.startsWith('/slipway/') ? path : `/${apiVersion}${path}`) + queryText(query);
+    const target = (path.startsWith('/slipway/') ? path : `/${prefix}${path}`) + queryText(query);
     const request: Exchange = { method, target, headers: { ...headers }, body, signal };
     if (json !== undefined) {
       request.body = JSON.stringify(json);
       request.headers = { 'Content-Type': 'application/json', ...headers };
     }
     try {
-      return await exchange(this.socketPath, request);
+      return await exchange(this.endpoint, request);
     } catch (error) {
-      throw this.#unreachable(error);
+      throw asUnreachable(error, this.endpoint);
     }
   }
 
@@ -98,7 +88,7 @@ export class EngineClient {
     path: string,
     protocol: string,
     options: CallOptions = {},
-  ): Promise<{ socket: Socket; headers: ReadonlyMap<string, string> }> {
+  ): Promise<{ socket: Duplex; headers: ReadonlyMap<string, string> }> {
     const headers = { Connection: 'Upgrade', Upgrade: protocol, ...options.headers };
     const response = await this.call('POST', path, { ...options, headers });
     return { socket: response.socket, headers: response.headers };
@@ -113,38 +103,48 @@ export class EngineClient {
       exitCode: body.exitCode,
     });
   }
-
-  #unreachable(error: unknown): unknown {
-    // Other system errors come from what is being sent: a file that cannot be read.
-    const errno = isConnectionError(error) ? errnoOf(error) : undefined;
-    const where = `unix://${this.socketPath}`;
-    if (errno === 'EACCES') {
-      return new EngineError('Denied', 'DAEMON_DENIED', `You may not use the Slipway daemon at ${where}.`, {
-        hint: 'Run the command as root, or have yourself put into the group "slipway" and log in again.',
-        cause: error,
-      });
-    }
-    if (errno === 'ENOENT' || errno === 'ECONNREFUSED' || errno === 'ENOTSOCK' || errno === 'ENOTDIR') {
-      return new EngineError('Unavailable', 'DAEMON_UNREACHABLE', `Cannot connect to the Slipway daemon at ${where}. Is it running?`, {
-        hint: 'Start it with "slipway daemon", or name another socket with SLIPWAY_HOST or --host.',
-        cause: error,
-      });
-    }
-    if (errno === 'EPIPE' || errno === 'ECONNRESET') {
-      return new EngineError('Unavailable', 'DAEMON_GONE', `The Slipway daemon at ${where} closed the connection before it answered.`, {
-        hint: 'Look at its log ("journalctl -u slipway" when systemd runs it) and try again.',
-        cause: error,
-      });
-    }
-    return error;
-  }
 }
+
+/** An error of the connection in the words that people need; others as they are. */
+export function asUnreachable(error: unknown, endpoint: Endpoint): unknown {
+  // Other system errors come from what is being sent: a file that cannot be read.
+  const errno = isConnectionError(error) ? errnoOf(error) : undefined;
+  const where = endpoint.shown;
+  if (errno === 'EACCES') {
+    return new EngineError('Denied', 'DAEMON_DENIED', `You may not use the Slipway daemon at ${where}.`, {
+      hint: 'Run the command as root, or have yourself put into the group "slipway" and log in again.',
+      cause: error,
+    });
+  }
+  if (errno === 'ENOENT' || errno === 'ECONNREFUSED' || errno === 'ENOTSOCK' || errno === 'ENOTDIR' || unreachable.has(errno ?? '')) {
+    return new EngineError('Unavailable', 'DAEMON_UNREACHABLE', `Cannot connect to the Slipway daemon at ${where}. Is it running?`, {
+      hint: 'Start it with "slipway daemon", or name another address with SLIPWAY_HOST or --host.',
+      cause: error,
+    });
+  }
+  const plainTcp = endpoint.kind === 'tcp' && endpoint.tls === undefined;
+  if (errno === 'EPIPE' || errno === 'ECONNRESET' || (plainTcp && error instanceof EngineError && error.code === 'ANSWER_CUT')) {
+    return new EngineError('Unavailable', 'DAEMON_GONE', `The Slipway daemon at ${where} closed the connection before it answered.`, {
+      hint: plainTcp
+        ? 'Over TCP it wants TLS: set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH.'
+        : 'Look at its log ("journalctl -u slipway" when systemd runs it) and try again.',
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** Of the network and its names. */
+const unreachable = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'EADDRNOTAVAIL']);
 
 function isConnectionError(error: unknown): boolean {
   return (
     error instanceof Error &&
     'syscall' in error &&
-    (error.syscall === 'connect' || (error.syscall !== 'open' && errnoOf(error) === 'EPIPE') || errnoOf(error) === 'ECONNRESET')
+    (error.syscall === 'connect' ||
+      error.syscall === 'getaddrinfo' ||
+      (error.syscall !== 'open' && errnoOf(error) === 'EPIPE') ||
+      errnoOf(error) === 'ECONNRESET')
   );
 }
 

@@ -1,9 +1,11 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { EngineError, errnoOf } from '../../base/errors.ts';
 import { ChunkedDecoder } from './chunked.ts';
+import { dial } from './dial.ts';
+import type { Endpoint } from './endpoint.ts';
 
 /**
- * One HTTP/1.1 exchange over a unix socket (RFC 9112), over node:net: node:http adds 13 ms to a command, this 3 (docs/adr/0080).
+ * One HTTP/1.1 exchange (RFC 9112) over a stream of bytes: node:http adds 13 ms to a command, this 3 (docs/adr/0080).
  * A connection serves one request and is then closed.
  */
 export type Exchange = {
@@ -23,9 +25,9 @@ export class Response {
   /** Lower-case names; the last of a repeated header. */
   readonly headers: ReadonlyMap<string, string>;
   /** Positioned after the head. Belongs to the caller once the exchange is upgraded; else read `body()`. */
-  readonly socket: Socket;
+  readonly socket: Duplex;
 
-  constructor(status: number, headers: ReadonlyMap<string, string>, socket: Socket) {
+  constructor(status: number, headers: ReadonlyMap<string, string>, socket: Duplex) {
     this.status = status;
     this.headers = headers;
     this.socket = socket;
@@ -90,8 +92,8 @@ function answerCut(cause?: unknown): EngineError {
 }
 
 /** Sends a request and reads the answer's head. Rejects with the connection's error (`ENOENT`, `ECONNREFUSED`, …) or an AbortError. */
-export async function exchange(socketPath: string, request: Exchange): Promise<Response> {
-  const socket = process.getBuiltinModule('node:net').connect({ path: socketPath, allowHalfOpen: true });
+export async function exchange(endpoint: Endpoint, request: Exchange): Promise<Response> {
+  const socket = dial(endpoint);
   const { signal } = request;
   const abort = () => socket.destroy(signal?.reason instanceof Error ? signal.reason : abortError());
   if (signal?.aborted) abort();
@@ -110,7 +112,7 @@ function abortError(): Error {
   return error;
 }
 
-async function send(socket: Socket, { method, target, headers, body }: Exchange, answered: Promise<unknown>): Promise<void> {
+async function send(socket: Duplex, { method, target, headers, body }: Exchange, answered: Promise<unknown>): Promise<void> {
   let head = `${method} ${target} HTTP/1.1\r\nHost: slipway\r\nUser-Agent: slipway\r\n`;
   if (headers?.Connection === undefined) head += 'Connection: close\r\n';
   for (const [name, value] of Object.entries(headers ?? {})) head += `${name}: ${value}\r\n`;
@@ -127,7 +129,7 @@ async function send(socket: Socket, { method, target, headers, body }: Exchange,
 }
 
 /** Stops when the answer comes before the body's end: the daemon has refused it. */
-async function sendChunks(socket: Socket, body: AsyncIterable<Uint8Array>, answered: Promise<unknown>): Promise<void> {
+async function sendChunks(socket: Duplex, body: AsyncIterable<Uint8Array>, answered: Promise<unknown>): Promise<void> {
   let stopped = false;
   let wake = () => {};
   const stop = () => {
@@ -150,7 +152,7 @@ async function sendChunks(socket: Socket, body: AsyncIterable<Uint8Array>, answe
   if (!stopped) socket.write('0\r\n\r\n');
 }
 
-function readHead(socket: Socket): Promise<Response> {
+function readHead(socket: Duplex): Promise<Response> {
   return new Promise((resolve, reject) => {
     let head: Buffer = Buffer.alloc(0);
     const settle = () => {

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { EngineError } from '../../base/errors.ts';
 import { type EngineClient, route } from '../client/client.ts';
 import { FrameDecoder } from '../client/frames.ts';
@@ -17,7 +17,7 @@ export type HijackTarget = { kind: 'container' | 'exec'; id: string };
  */
 export function followHijacked(
   client: EngineClient,
-  socket: Socket,
+  socket: Duplex,
   output: Output,
   target: HijackTarget,
   options: LocalOptions,

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { ReadStream } from 'node:tty';
 import { EngineError } from '../../base/errors.ts';
 import { DetachWatcher, defaultDetachKeys, parseDetachKeys } from './detach-keys.ts';
@@ -7,7 +7,7 @@ export type Size = { rows: number; columns: number };
 
 /** The far end of a foreground session: a container or an exec. */
 export type Remote = {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   /** False when the caller should wait for the socket's `drain`. */
   sendInput(data: Buffer): boolean;
   endInput(): void;

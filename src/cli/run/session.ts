@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { maxStdinFrameBytes, type RunControlFromDaemon, type RunControlToDaemon } from '../../api-types/own.ts';
 import { EngineError, fromErrorData } from '../../base/errors.ts';
 import { encodeFrame, FrameDecoder, streams } from '../client/frames.ts';
@@ -21,7 +21,7 @@ type SessionOptions = LocalOptions & {
  * Follows a container over an upgraded `slipway-run` connection until it exits, is left alone (detach keys), or, with `detach`, has started.
  * Rejects with Unavailable `DAEMON_LOST` when the connection breaks before that.
  */
-export function followRun(socket: Socket, output: Output, options: SessionOptions): Promise<SessionEnd> {
+export function followRun(socket: Duplex, output: Output, options: SessionOptions): Promise<SessionEnd> {
   return new Promise((resolve, reject) => {
     const end: SessionEnd = { id: undefined, exitCode: 0, detached: false, error: undefined };
     const remote = runRemote(socket);
@@ -86,7 +86,7 @@ function daemonLost(id: string | undefined): EngineError {
   });
 }
 
-function runRemote(socket: Socket): Remote {
+function runRemote(socket: Duplex): Remote {
   const tell = (message: RunControlToDaemon) => socket.write(encodeFrame(streams.control, JSON.stringify(message)));
   return {
     socket,
