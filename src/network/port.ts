@@ -51,8 +51,11 @@ export type NetworkInfo = {
   name: string;
   driver: string;
   createdAtMs: number;
-  /** IPv4 first; at most one of each family. `range` limits what is given out by itself. */
-  subnets: { subnet: string; gateway: string; range?: string }[];
+  /**
+   * IPv4 first; at most one of each family. `range` limits what is given out by itself; `aux` are addresses by name that it leaves alone.
+   * `gateway` is '' where a network has none. None where something else than the engine gives the addresses out (CNI).
+   */
+  subnets: { subnet: string; gateway: string; range?: string; aux?: Record<string, string> }[];
   ipv6: boolean;
   internal: boolean;
   labels: Record<string, string>;
@@ -60,12 +63,15 @@ export type NetworkInfo = {
   bridge?: string;
 };
 
+/** Whom an endpoint belongs to: `dnsServers` answer names that are not of its networks, instead of the host's. */
+export type EndpointOwner = { containerName: string; hostname: string; dnsServers?: readonly string[] };
+
 export interface Networks {
   create(options: {
     name: string;
     driver?: string;
     /** Of either family. One that is left out is picked from the pools. */
-    subnets?: { subnet?: string; gateway?: string; range?: string }[];
+    subnets?: { subnet?: string; gateway?: string; range?: string; aux?: Record<string, string> }[];
     ipv6?: boolean;
     internal?: boolean;
     labels?: Record<string, string>;
@@ -80,13 +86,16 @@ export interface Networks {
    */
   openNamespace(containerId: string): Promise<string>;
   /** Adds one more network to a container that is attached. Undone whole when it fails. */
-  connect(containerId: string, endpoint: EndpointConfig, names: { containerName: string; hostname: string }): Promise<Endpoint>;
+  connect(containerId: string, endpoint: EndpointConfig, names: EndpointOwner): Promise<Endpoint>;
   /** Idempotent. */
   disconnect(containerId: string, network: string): Promise<void>;
   /** Puts bridges, rules and forwarding back for all that is attached: after a firewall reload, a reboot, a daemon's start. */
   reload(): Promise<void>;
-  /** Reserves host ports; Conflict `PORT_IN_USE` names the port and, where known, its holder. Host port 0 picks one. */
-  reserve(bindings: readonly PortBinding[]): Promise<PortReservation>;
+  /**
+   * Reserves host ports; Conflict `PORT_IN_USE` names the port and, where known, its holder. Host port 0 picks one. Every address of the host
+   * ('') becomes `0.0.0.0` and, where the host has IPv6, `::` with the same port; or what the first of the container's networks says.
+   */
+  reserve(bindings: readonly PortBinding[], endpoints?: readonly EndpointConfig[]): Promise<PortReservation>;
   /**
    * Makes a network namespace at `<run>/netns/<id>`, sets every network up in it; loopback is up. Undone whole when it fails. `none` is a
    * namespace with loopback only; `host` makes no namespace, `netns` is then ''. Both stand alone. `ports` are what `reserve` gave.
@@ -95,7 +104,7 @@ export interface Networks {
     containerId: string,
     endpoints: readonly EndpointConfig[],
     ports: readonly PortBinding[],
-    names: { containerName: string; hostname: string },
+    names: EndpointOwner,
   ): Promise<{ netns: string; endpoints: Endpoint[] }>;
   /** Idempotent; safe when half of it is gone. */
   detach(containerId: string): Promise<void>;
