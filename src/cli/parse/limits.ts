@@ -2,7 +2,6 @@ import type { HostConfig, RestartPolicy } from '../../api-types/container.ts';
 import { usageError } from '../flags.ts';
 
 type Ulimit = NonNullable<HostConfig['Ulimits']>[number];
-type Device = NonNullable<HostConfig['Devices']>[number];
 
 const ulimitNames = new Set('core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack'.split(' '));
 
@@ -17,19 +16,6 @@ export function parseUlimit(text: string): Ulimit {
   const hard = Number(match[3] ?? match[2]);
   if (hard !== -1 && (soft === -1 || soft > hard)) throw usageError(`invalid ulimit "${text}": the soft limit is over the hard one`);
   return { Name: name, Soft: soft, Hard: hard };
-}
-
-/** Docker's `--device HOST[:CONTAINER[:rwm]]`. */
-export function parseDevice(text: string): Device {
-  const parts = text.split(':');
-  const [host = '', second, third] = parts;
-  const isMode = (value: string) => /^[rwm]{1,3}$/.test(value);
-  const inside = second === undefined || (third === undefined && isMode(second)) ? host : second;
-  const permissions = third ?? (second !== undefined && isMode(second) ? second : 'rwm');
-  if (host === '' || parts.length > 3 || !isMode(permissions) || !inside.startsWith('/')) {
-    throw usageError(`invalid device "${text}"`, 'Devices look like /dev/fuse, /dev/sda:/dev/xvda or /dev/sda:/dev/xvda:r.');
-  }
-  return { PathOnHost: host, PathInContainer: inside, CgroupPermissions: permissions };
 }
 
 /** Docker's `--restart no|always|unless-stopped|on-failure[:MAX]`. */
@@ -49,4 +35,11 @@ export function parseHost(text: string): string {
     throw usageError(`invalid argument "${text}" for --add-host`, 'Hosts look like db:10.0.0.7, db=fe80::1 or host:host-gateway.');
   }
   return `${match[1]}:${address}`;
+}
+
+/** Docker's `--link CONTAINER[:ALIAS]`, as the API takes it. */
+export function parseLink(text: string): string {
+  const [name = '', alias, ...more] = text.split(':');
+  if (name === '' || alias === '' || more.length > 0) throw usageError(`invalid link "${text}"`, 'Links look like db or db:database.');
+  return text;
 }

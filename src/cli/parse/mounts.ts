@@ -79,9 +79,10 @@ function setReadOnly(mount: Mount, on: boolean): void {
 
 const mountFields: Record<string, (mount: Mount, value: string, spec: string) => void> = {
   type: (mount, value, spec) => {
-    if (value !== 'bind' && value !== 'volume' && value !== 'tmpfs')
-      throw invalid(spec, `the type must be bind, volume or tmpfs, not ${value}`);
-    mount.Type = value;
+    const type = value.toLowerCase();
+    if (type !== 'bind' && type !== 'volume' && type !== 'tmpfs' && type !== 'image')
+      throw invalid(spec, `the type must be bind, volume, tmpfs or image, not ${value}`);
+    mount.Type = type;
   },
   source: setSource,
   src: setSource,
@@ -93,6 +94,19 @@ const mountFields: Record<string, (mount: Mount, value: string, spec: string) =>
   },
   'bind-propagation': (mount, value) => {
     mount.BindOptions = { ...mount.BindOptions, Propagation: value };
+  },
+  'bind-recursive': (mount, value, spec) => {
+    const modes: Record<string, Mount['BindOptions']> = {
+      enabled: {},
+      disabled: { NonRecursive: true },
+      writable: { ReadOnlyNonRecursive: true },
+      readonly: { ReadOnlyForceRecursive: true },
+    };
+    if (!Object.hasOwn(modes, value)) throw invalid(spec, `bind-recursive must be enabled, disabled, writable or readonly, not ${value}`);
+    mount.BindOptions = { ...mount.BindOptions, ...modes[value] };
+  },
+  'image-subpath': (mount, value) => {
+    mount.ImageOptions = { ...mount.ImageOptions, Subpath: value };
   },
   'volume-subpath': (mount, value) => {
     mount.VolumeOptions = { ...mount.VolumeOptions, Subpath: value };
@@ -133,6 +147,11 @@ function checkKind(mount: Mount, spec: string): void {
   if (mount.BindOptions !== undefined && mount.Type !== 'bind') throw invalid(spec, `bind-… fields do not go with type=${mount.Type}`);
   if (mount.VolumeOptions !== undefined && mount.Type !== 'volume')
     throw invalid(spec, `volume-… fields do not go with type=${mount.Type}`);
+  const { ReadOnlyNonRecursive: writable, ReadOnlyForceRecursive: forced, Propagation: propagation } = mount.BindOptions ?? {};
+  if ((writable || forced) && !mount.ReadOnly) throw invalid(spec, 'bind-recursive=writable and =readonly go with readonly');
+  if (forced && propagation !== 'rprivate') throw invalid(spec, 'bind-recursive=readonly goes with bind-propagation=rprivate');
+  if (mount.Type === 'image' && mount.Source === undefined) throw invalid(spec, 'an image mount needs a source');
+  if (mount.ImageOptions !== undefined && mount.Type !== 'image') throw invalid(spec, `image-… fields do not go with type=${mount.Type}`);
   if (mount.TmpfsOptions !== undefined && mount.Type !== 'tmpfs') throw invalid(spec, `tmpfs-… fields do not go with type=${mount.Type}`);
 }
 

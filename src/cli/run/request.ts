@@ -3,12 +3,14 @@ import type { CreateContainerRequest, HostConfig } from '../../api-types/contain
 import { errnoOf } from '../../base/errors.ts';
 import type { Healthcheck } from '../../oci/image.ts';
 import { usageError, type Values } from '../flags.ts';
+import { parseCgroupRule, parseDevices } from '../parse/devices.ts';
 import { parseEnvironment, parseLabels, parsePairs } from '../parse/key-values.ts';
-import { parseDevice, parseHost, parseRestart, parseUlimit } from '../parse/limits.ts';
+import { parseHost, parseLink, parseRestart, parseUlimit } from '../parse/limits.ts';
 import { parseMount, parseTmpfs, parseVolumes } from '../parse/mounts.ts';
 import { parsePorts } from '../parse/ports.ts';
-import { parseBytes, parseBytesOrUnlimited, parseCpus, parseDuration } from '../parse/units.ts';
+import { parseBytes, parseDuration } from '../parse/units.ts';
 import type { containerFlags } from './flags.ts';
+import { fixedLimits, updatableLimits } from './limits.ts';
 import { parseNetworks } from './networks.ts';
 
 export type ContainerFlags = Values<typeof containerFlags>;
@@ -64,7 +66,7 @@ export function createRequest(
   }) as CreateContainerRequest;
 }
 
-/** Which streams the client follows: those of `-a`, else stdout and stderr, and stdin with `-i`. */
+/** Which streams the client follows: those of `-a`, else stdout and stderr; and stdin with `-i`. */
 export function attachedStreams(flags: Pick<ContainerFlags, 'attach' | 'interactive'>, detach: boolean): Streams {
   if (detach) return { stdin: false, stdout: false, stderr: false };
   const names = flags.attach.map((name) => name.toLowerCase());
@@ -72,8 +74,9 @@ export function attachedStreams(flags: Pick<ContainerFlags, 'attach' | 'interact
     if (!/^std(?:in|out|err)$/.test(name))
       throw usageError(`invalid argument "${name}" for --attach`, 'Streams are stdin, stdout and stderr.');
   }
-  if (names.length === 0) return { stdin: flags.interactive === true, stdout: true, stderr: true };
-  return { stdin: names.includes('stdin'), stdout: names.includes('stdout'), stderr: names.includes('stderr') };
+  const stdin = flags.interactive === true || names.includes('stdin');
+  if (names.length === 0) return { stdin, stdout: true, stderr: true };
+  return { stdin, stdout: names.includes('stdout'), stderr: names.includes('stderr') };
 }
 
 function checkCombinations(flags: ContainerFlags, detach: boolean): void {
@@ -88,6 +91,9 @@ function checkCombinations(flags: ContainerFlags, detach: boolean): void {
   }
   if (flags.pull !== undefined && !/^(?:missing|never)$/.test(flags.pull))
     throw usageError(`invalid argument "${flags.pull}" for --pull`, 'Use missing or never.');
+  if (flags['disable-content-trust'] === false)
+    throw usageError('--disable-content-trust=false asks for signed images, and this version does not check signatures');
+  if (flags['log-driver'] === 'none' && flags['log-opt'].length > 0) throw usageError('--log-opt does not go with --log-driver none');
   const stopTimeout = flags['stop-timeout'];
   if (stopTimeout !== undefined && stopTimeout < -1) throw usageError('--stop-timeout must be -1 (wait for ever) or more');
 }
@@ -98,6 +104,9 @@ function places(flags: ContainerFlags): Loose<HostConfig> {
     Tmpfs: flags.tmpfs.length === 0 ? undefined : parseTmpfs(flags.tmpfs),
     VolumesFrom: some(flags['volumes-from']),
     VolumeDriver: flags['volume-driver'],
+    StorageOpt: pairs(flags['storage-opt'], '--storage-opt'),
+    Annotations: pairs(flags.annotation, '--annotation'),
+    Links: some(flags.link.map(parseLink)),
     ContainerIDFile: flags.cidfile,
     LogConfig:
       flags['log-driver'] === undefined && flags['log-opt'].length === 0
@@ -112,17 +121,8 @@ function places(flags: ContainerFlags): Loose<HostConfig> {
 
 function limits(flags: ContainerFlags): Loose<HostConfig> {
   return {
-    Memory: optional(flags.memory, (size) => parseBytes(size, '--memory')),
-    MemoryReservation: optional(flags['memory-reservation'], (size) => parseBytes(size, '--memory-reservation')),
-    MemorySwap: optional(flags['memory-swap'], (size) => parseBytesOrUnlimited(size, '--memory-swap')),
-    MemorySwappiness: flags['memory-swappiness'],
-    NanoCpus: optional(flags.cpus, parseCpus),
-    CpuShares: flags['cpu-shares'],
-    CpuPeriod: flags['cpu-period'],
-    CpuQuota: flags['cpu-quota'],
-    CpusetCpus: flags['cpuset-cpus'],
-    CpusetMems: flags['cpuset-mems'],
-    PidsLimit: flags['pids-limit'],
+    ...updatableLimits(flags),
+    ...fixedLimits(flags),
     ShmSize: optional(flags['shm-size'], (size) => parseBytes(size, '--shm-size')),
     Ulimits: some(flags.ulimit.map(parseUlimit)),
     OomKillDisable: flags['oom-kill-disable'],
@@ -133,6 +133,7 @@ function limits(flags: ContainerFlags): Loose<HostConfig> {
 
 function isolation(flags: ContainerFlags): Loose<HostConfig> {
   const { options, unmasked } = securityOptions(flags['security-opt']);
+  const { devices, requests } = parseDevices(flags.device, flags.gpus);
   return {
     CapAdd: some(flags['cap-add']),
     CapDrop: some(flags['cap-drop']),
@@ -141,14 +142,17 @@ function isolation(flags: ContainerFlags): Loose<HostConfig> {
     SecurityOpt: some(options),
     MaskedPaths: unmasked ? [] : undefined,
     ReadonlyPaths: unmasked ? [] : undefined,
-    Devices: some(flags.device.map(parseDevice)),
-    Sysctls: flags.sysctl.length === 0 ? undefined : parsePairs(flags.sysctl, '--sysctl'),
+    Devices: some(devices),
+    DeviceRequests: some(requests),
+    DeviceCgroupRules: some(flags['device-cgroup-rule'].map(parseCgroupRule)),
+    Sysctls: pairs(flags.sysctl, '--sysctl'),
     GroupAdd: some(flags['group-add']),
     PidMode: flags.pid,
     IpcMode: flags.ipc,
     UTSMode: flags.uts,
     UsernsMode: flags.userns,
     CgroupnsMode: flags.cgroupns,
+    Isolation: flags.isolation,
   };
 }
 
@@ -203,6 +207,10 @@ function healthDuration(value: string | undefined, flag: string): number | undef
 }
 
 type Loose<T> = { [K in keyof T]?: T[K] | undefined };
+
+function pairs(texts: readonly string[], flag: string): Record<string, string> | undefined {
+  return texts.length === 0 ? undefined : parsePairs(texts, flag);
+}
 
 function some<T>(values: T[]): T[] | undefined {
   return values.length === 0 ? undefined : values;
