@@ -67,6 +67,14 @@ export function setWindowSize(terminal: number, size: { rows: number; columns: n
   check(libcIoctl(terminal, TIOCSWINSZ, argument.address), 'ioctl TIOCSWINSZ');
 }
 
+const FIONREAD = 0x541b;
+
+/** How many bytes wait to be read from a pipe, socket or terminal. */
+export function bytesWaiting(fd: number): number {
+  check(libcIoctl(fd, FIONREAD, argument.address), 'ioctl FIONREAD');
+  return argument.view.getInt32(0, true);
+}
+
 type PipeHandle = { open(fd: number): number };
 type PipeBinding = { Pipe: new (type: number) => PipeHandle; constants: { SOCKET: number } };
 

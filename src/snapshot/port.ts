@@ -42,6 +42,14 @@ export interface Snapshotter {
   capture(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<TreeRef>;
   /** What the upper changes, as `docker diff` shows it. */
   changes(id: string, options?: JobOptions & { stubs?: readonly string[] }): Promise<Change[]>;
+  /**
+   * A tree mounted read-only for `user` (an id as above), its path on the host. Idempotent for a user and a tree. `idMap` as for `create`.
+   */
+  view(user: string, tree: TreeId, options?: { idMap?: IdMap | undefined }): Promise<string>;
+  /** Takes a user's views away. Idempotent. */
+  endViews(user: string): Promise<void>;
+  /** Who has views, an earlier engine's included. */
+  viewUsers(): Promise<string[]>;
   /** Ids, also of those whose making a crash cut short: `remove` takes them away. */
   list(): Promise<string[]>;
   /**

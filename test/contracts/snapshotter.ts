@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
+  chmodSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -19,18 +20,19 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import type { ByteString } from '../../src/base/bytes.ts';
-import { isMountPoint, listMounts, unmount, unmountIfMounted } from '../../src/kernel/mount.ts';
+import { bindMount, isMountPoint, listMounts, unmount, unmountIfMounted } from '../../src/kernel/mount.ts';
 import { sha256 } from '../../src/oci/digest.ts';
 import type { Snapshotter } from '../../src/snapshot/port.ts';
 import type { TreeId } from '../../src/store/model.ts';
 import type { Store } from '../../src/store/port.ts';
 import { openStoreForTest } from '../support/store.ts';
+import { idMapContract } from './snapshotter-idmap.ts';
 import { changeEverything, populate } from './support/changes.ts';
 import { scan } from './support/file-system.ts';
 
 export type MakeSnapshotter = (options: { store: Store; runDirectory: string }) => Snapshotter;
 
-type World = { store: Store; snapshots: Snapshotter; runDirectory: string; again(): Snapshotter };
+export type World = { store: Store; snapshots: Snapshotter; runDirectory: string; again(): Snapshotter };
 
 const needsRoot = { skip: process.getuid?.() !== 0 && 'needs root' };
 
@@ -206,6 +208,23 @@ export function snapshotterContract(name: string, make: MakeSnapshotter): void {
     assert.deepEqual(await snapshots.list(), ['same']);
   });
 
+  idMapContract(contract);
+
+  contract('what a killed engine left half made goes at the next start', async ({ store, snapshots, runDirectory, again }) => {
+    const tree = await treeOf(store, { file: 'x' });
+    const { rootfs } = await snapshots.create('whole', tree);
+    for (const id of ['torn', 'lost']) await snapshots.create(id, tree);
+    rmSync(join(store.paths.snapshots, 'torn', 'snapshot.json'));
+    renameSync(join(store.paths.snapshots, 'lost'), join(store.paths.tmp, 'lost'));
+    mkdirSync(join(runDirectory, 'map/step/0'), { recursive: true });
+    bindMount(rootfs, join(runDirectory, 'map/step/0'));
+    const next = again();
+    assert.deepEqual(await next.list(), ['whole']);
+    assert.deepEqual(readdirSync(join(runDirectory, 'snap')), ['whole']);
+    assert.deepEqual(readdirSync(join(runDirectory, 'map')), []);
+    assert.equal(readFileSync(join(rootfs, 'file'), 'utf8'), 'x', 'what was whole is as it was');
+  });
+
   contract('a cancelled start leaves nothing, and another one is not disturbed', async ({ store, snapshots }) => {
     const tree = await treeOf(store, { file: 'x' });
     const controller = new AbortController();
@@ -220,6 +239,7 @@ export function snapshotterContract(name: string, make: MakeSnapshotter): void {
 
 async function inWorld(make: MakeSnapshotter, body: (world: World) => Promise<void>): Promise<void> {
   const runDirectory = mkdtempSync(join(tmpdir(), 'slipway-run-'));
+  chmodSync(runDirectory, 0o711);
   try {
     await using store = await openStoreForTest();
     const open: Snapshotter[] = [];
@@ -231,7 +251,9 @@ async function inWorld(make: MakeSnapshotter, body: (world: World) => Promise<vo
     try {
       await body({ store, snapshots: again(), runDirectory, again });
     } finally {
-      for (const { mountPoint } of listMounts().reverse()) if (mountPoint.startsWith(`${runDirectory}/snap/`)) unmountIfMounted(mountPoint);
+      for (const { mountPoint } of listMounts().reverse())
+        if (/^\/(snap|view)\//.test(mountPoint.slice(runDirectory.length)) && mountPoint.startsWith(runDirectory))
+          unmountIfMounted(mountPoint);
       for (const snapshots of open) await snapshots.close();
     }
     assert.deepEqual(

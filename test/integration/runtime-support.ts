@@ -108,6 +108,16 @@ export class DirectorySnapshotter implements Snapshotter {
     throw new Error('not part of this test');
   }
 
+  async view(): Promise<never> {
+    throw new Error('not part of this test');
+  }
+
+  async endViews(): Promise<void> {}
+
+  async viewUsers(): Promise<string[]> {
+    return [];
+  }
+
   async list(): Promise<string[]> {
     return existsSync(this.#state) ? readdirSync(this.#state) : [];
   }

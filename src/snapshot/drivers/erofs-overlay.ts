@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
-import { isMountPoint, mountFilesystem, unmountIfMounted } from '../../kernel/mount.ts';
+import { isMountPoint, listMounts, mountFilesystem, unmountIfMounted } from '../../kernel/mount.ts';
 import type { TreeId } from '../../store/model.ts';
 import type { JobOptions, Store } from '../../store/port.ts';
 import type { ProjectionInfo } from '../erofs/format.ts';
@@ -10,6 +10,7 @@ import { lastingImage, readImageInfo, removeStaleImages, unsyncedImage } from '.
 import { removeMountPoint } from '../overlay/mount.ts';
 import { OverlaySnapshotter, type SnapshotterOptions } from './overlay-snapshotter.ts';
 import { type Lower, type Projections, SingleFlight } from './projection.ts';
+import { namesIn } from './views.ts';
 
 /**
  * A tree as an EROFS image of its metadata over the object store as data-only lower. Needs file-backed EROFS mounts (Linux 6.12).
@@ -39,6 +40,21 @@ class ErofsProjections implements Projections {
     this.#store = options.store;
     this.#mounts = join(options.runDirectory, 'erofs');
     removeStaleImages(options.store.paths);
+    this.#takeOver();
+  }
+
+  /** Mounts of an engine that was killed: those of images that are still there are this one's now, the others go. */
+  #takeOver(): void {
+    const names = namesIn(this.#mounts);
+    if (names.length === 0) return;
+    const sources = new Map(listMounts().map(({ mountPoint, source }) => [mountPoint, source]));
+    for (const tree of names as TreeId[]) {
+      const image = /^[0-9a-f]{64}$/.test(tree) ? this.#find(tree) : undefined;
+      const source = sources.get(join(this.#mounts, tree));
+      if (image !== undefined && source !== undefined && this.#paths(tree).includes(source)) this.#mounted.set(tree, image.info);
+      else this.#drop(tree);
+    }
+    this.#dropLongUnused();
   }
 
   async ensure(tree: TreeId, options: JobOptions = {}): Promise<void> {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, close as closeFd, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, close as closeFd, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -12,9 +12,10 @@ import type { Change, JobOptions, Store } from '../../store/port.ts';
 import { checkCanary } from '../overlay/canary.ts';
 import type { CaptureParams } from '../overlay/capture.ts';
 import { indexDirectory } from '../overlay/copied-up-links.ts';
+import { IdMapNamespaces, mountableWithMap, withIdmapped } from '../overlay/idmapped.ts';
 import { mountOverlay, removeMountPoint } from '../overlay/mount.ts';
 import { isPrivateXattr } from '../overlay/private-xattrs.ts';
-import type { Snapshot, Snapshotter } from '../port.ts';
+import type { IdMap, Snapshot, Snapshotter } from '../port.ts';
 import type { Lower, Projections } from './projection.ts';
 import {
   listFolders,
@@ -25,6 +26,7 @@ import {
   snapshotPaths,
   writeRecord,
 } from './snapshot-record.ts';
+import { namesIn, Views } from './views.ts';
 
 export type SnapshotterOptions = {
   store: Pick<Store, 'paths' | 'jobs'>;
@@ -41,6 +43,9 @@ export class OverlaySnapshotter implements Snapshotter {
   readonly #projections: Projections;
   readonly #store: Pick<Store, 'paths' | 'jobs'>;
   readonly #mounts: string;
+  readonly #scratch: string;
+  readonly #namespaces = new IdMapNamespaces();
+  readonly #views: Views;
   /** Overlays that have left the name space and are still being taken down. The upper layer is theirs until then. */
   readonly #leaving = new Map<string, Promise<void>>();
   readonly #removing = new Set<Promise<void>>();
@@ -49,17 +54,26 @@ export class OverlaySnapshotter implements Snapshotter {
     this.name = name;
     this.#projections = projections;
     this.#store = options.store;
-    this.#mounts = join(options.runDirectory, 'snap');
+    const { runDirectory } = options;
+    this.#mounts = join(runDirectory, 'snap');
+    this.#scratch = join(runDirectory, 'map');
+    this.#views = new Views({ projections, namespaces: this.#namespaces, runDirectory, objects: options.store.paths.objects });
+    this.#removeLeftovers();
   }
 
   project(tree: TreeId, options?: JobOptions): Promise<void> {
     return this.#projections.ensure(tree, options);
   }
 
-  async create(id: string, tree: TreeId, options: JobOptions & { disposable?: boolean | undefined } = {}): Promise<Snapshot> {
+  async create(
+    id: string,
+    tree: TreeId,
+    options: JobOptions & { disposable?: boolean | undefined; idMap?: IdMap | undefined } = {},
+  ): Promise<Snapshot> {
     const paths = this.#paths(id);
     if (readRecord(paths) !== undefined) throw exists(id);
-    const lower = await this.#projections.lower(tree, options);
+    const { disposable = false, idMap } = options;
+    const [lower, namespace] = await Promise.all([this.#projections.lower(tree, options), this.#namespace(idMap)]);
     await this.#leaving.get(id);
     options.signal?.throwIfAborted();
     if (!makeFolder(paths)) {
@@ -71,9 +85,9 @@ export class OverlaySnapshotter implements Snapshotter {
       mkdirSync(paths.work, { mode: 0o700 });
       makeUpper(paths.upper, lower.directory);
       const { info } = lower;
-      const disposable = options.disposable === true;
-      const record: SnapshotRecord = { version: 1, driver: this.name, tree, projection: info.version, index: info.hardlinks, disposable };
-      this.#mountOver(id, paths, lower, record);
+      const known = { version: 1, driver: this.name, tree, projection: info.version } as const;
+      const record: SnapshotRecord = { ...known, index: info.hardlinks, disposable, ...(idMap ? { idMap } : {}) };
+      this.#mountOver(id, { paths, lower, namespace }, record);
       checkCanary(info, { rootfs: this.#rootfs(id), objects: this.#store.paths.objects });
       writeRecord(paths, record);
     } catch (error) {
@@ -88,11 +102,11 @@ export class OverlaySnapshotter implements Snapshotter {
     const { paths, record } = this.#existing(id);
     const snapshot = { id, tree: record.tree, rootfs: this.#rootfs(id) };
     if (isMountPoint(snapshot.rootfs)) return snapshot;
-    const lower = await this.#projections.lower(record.tree);
+    const [lower, namespace] = await Promise.all([this.#projections.lower(record.tree), this.#namespace(record.idMap)]);
     await this.#leaving.get(id);
     if (isMountPoint(snapshot.rootfs)) return snapshot;
     if (record.disposable) forgetVolatile(paths);
-    await this.#whenFree(id, () => this.#remount(id, paths, lower, record));
+    await this.#whenFree(id, () => this.#remount(id, { paths, lower, namespace }, record));
     try {
       checkCanary(lower.info, { rootfs: snapshot.rootfs, objects: this.#store.paths.objects, upper: paths.upper });
     } catch (error) {
@@ -124,6 +138,20 @@ export class OverlaySnapshotter implements Snapshotter {
     return this.#store.jobs.run<Change[]>('snapshot.changes', await this.#captureParams(id, stubs), jobOptions);
   }
 
+  async view(user: string, tree: TreeId, options: { idMap?: IdMap | undefined } = {}): Promise<string> {
+    this.#paths(user);
+    return this.#views.open(user, tree, options.idMap);
+  }
+
+  async endViews(user: string): Promise<void> {
+    this.#paths(user);
+    this.#views.end(user);
+  }
+
+  async viewUsers(): Promise<string[]> {
+    return this.#views.users();
+  }
+
   async list(): Promise<string[]> {
     return listFolders(this.#store.paths.snapshots);
   }
@@ -136,6 +164,30 @@ export class OverlaySnapshotter implements Snapshotter {
   async close(): Promise<void> {
     await Promise.all([...this.#leaving.values(), ...this.#removing]);
     await this.#projections.close();
+    await this.#namespaces.close();
+  }
+
+  /** What a killed engine left half made: folders without a record, mounts without a folder, mounts that were only steps to another. */
+  #removeLeftovers(): void {
+    const ids = new Set(listFolders(this.#store.paths.snapshots));
+    for (const id of ids) {
+      const paths = this.#paths(id);
+      if (existsSync(paths.record)) continue;
+      this.#detach(id);
+      this.#discardFolder(id, paths);
+    }
+    for (const id of namesIn(this.#mounts)) if (!ids.has(id)) this.#detach(id);
+    for (const id of namesIn(this.#scratch)) {
+      for (const name of namesIn(join(this.#scratch, id))) {
+        unmountIfMounted(join(this.#scratch, id, name));
+        removeMountPoint(join(this.#scratch, id, name));
+      }
+      removeMountPoint(join(this.#scratch, id));
+    }
+  }
+
+  #namespace(idMap: IdMap | undefined): Promise<number> | undefined {
+    return idMap && this.#namespaces.open(idMap);
   }
 
   #paths(id: string): SnapshotPaths {
@@ -160,11 +212,18 @@ export class OverlaySnapshotter implements Snapshotter {
     return { tree: record.tree, upper: paths.upper, index, stubs };
   }
 
-  #mountOver(id: string, paths: SnapshotPaths, lower: Lower, { index, disposable }: SnapshotRecord): void {
+  #mountOver(id: string, { paths, lower, namespace }: Layers, { index, disposable }: SnapshotRecord): void {
     const target = this.#rootfs(id);
     mkdirSync(target, { recursive: true, mode: 0o711 });
-    const { upper, work } = paths;
-    mountOverlay({ lower: lower.directory, data: lower.data, upper, work, target, index, volatile: disposable });
+    const common = { data: lower.data, target, index, volatile: disposable };
+    if (namespace === undefined) {
+      mountOverlay({ ...common, lower: lower.directory, upper: paths.upper, work: paths.work });
+      return;
+    }
+    // Upper and work directory must be in one mount. The objects need no map: overlayfs opens them as the engine.
+    withIdmapped([lower.directory, paths.folder], { namespace, directory: join(this.#scratch, id) }, ([mapped = '', folder = '']) =>
+      mountableWithMap(() => mountOverlay({ ...common, lower: mapped, upper: join(folder, 'upper'), work: join(folder, 'work') })),
+    );
   }
 
   /**
@@ -185,14 +244,15 @@ export class OverlaySnapshotter implements Snapshotter {
     }
   }
 
-  #remount(id: string, paths: SnapshotPaths, lower: Lower, record: SnapshotRecord): void {
+  #remount(id: string, layers: Layers, record: SnapshotRecord): void {
+    const { paths, lower } = layers;
     const sameLower = record.projection === lower.info.version;
     try {
-      this.#mountOver(id, paths, lower, { ...record, index: record.index && sameLower });
+      this.#mountOver(id, layers, { ...record, index: record.index && sameLower });
     } catch (error) {
       // The lower was made anew with other inodes: its hardlinks come apart when written, everything else is as it was.
       if (!record.index || !isErrno(error, 'ESTALE')) throw error;
-      this.#mountOver(id, paths, lower, { ...record, index: false });
+      this.#mountOver(id, layers, { ...record, index: false });
       writeRecord(paths, { ...record, index: false });
       return;
     }
@@ -238,6 +298,8 @@ export class OverlaySnapshotter implements Snapshotter {
     this.#removing.add(removing);
   }
 }
+
+type Layers = { paths: SnapshotPaths; lower: Lower; namespace: number | undefined };
 
 const busyTimeoutMs = 2000;
 

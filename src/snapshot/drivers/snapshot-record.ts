@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import type { TreeId } from '../../store/model.ts';
+import type { IdMap } from '../port.ts';
 
 /** `<root>/snapshots/<id>/snapshot.json`: see docs/formats/snapshots.md. */
 export type SnapshotRecord = {
@@ -12,6 +13,8 @@ export type SnapshotRecord = {
   readonly projection: number;
   readonly index: boolean;
   readonly disposable: boolean;
+  /** How a user namespace sees the owners. */
+  readonly idMap?: IdMap | undefined;
 };
 
 /** The folders of one snapshot. */

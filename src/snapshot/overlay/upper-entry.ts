@@ -4,6 +4,7 @@ import type { DirectoryReader } from '../../kernel/directory.ts';
 import { type FileStat, S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from '../../kernel/stat.ts';
 import type { Hex } from '../../oci/digest.ts';
 import { type Entry, EntryType, type Meta, type Xattr } from '../../store/model.ts';
+import { engineId } from './idmapped.ts';
 import type { UpperXattrs } from './private-xattrs.ts';
 
 type Content = { readonly object: Hex; readonly size: number };
@@ -76,5 +77,17 @@ export function isWhiteout(stat: FileStat, xattrs: UpperXattrs): boolean {
 }
 
 export function metaOf(stat: FileStat, xattrs: readonly Xattr[] | undefined): Meta {
-  return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeSec: stat.mtimeSec, mtimeNsec: stat.mtimeNsec, xattrs };
+  return {
+    mode: stat.mode & 0o7777,
+    uid: ownerOf(stat.uid),
+    gid: ownerOf(stat.gid),
+    mtimeSec: stat.mtimeSec,
+    mtimeNsec: stat.mtimeNsec,
+    xattrs,
+  };
+}
+
+/** What the engine made in a root with an id map is root's. */
+function ownerOf(id: number): number {
+  return id === engineId ? 0 : id;
 }

@@ -1,0 +1,114 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { check, declare, errnoNumbers, lastErrno, pinned } from './libc.ts';
+
+const libcPrctl = declare('int prctl(int, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
+const libcWaitpid = declare('int waitpid(int, uintptr_t, int)');
+const libcWaitid = declare('int waitid(int, uint, uintptr_t, int)');
+
+const PR_SET_CHILD_SUBREAPER = 36;
+const WNOHANG = 1;
+
+/** How often children that nobody asked about are looked for. */
+const sweepMs = 10_000;
+
+const waiting = new Map<number, (exitCode: number | undefined) => void>();
+let listening = false;
+const status = pinned(8);
+
+/**
+ * Makes this process the parent of every process below it whose own parent ends (PR_SET_CHILD_SUBREAPER, prctl(2)): what a runtime leaves behind
+ * with `--detach`, and monitors that fork themselves away. Those that `orphanEnded` does not await are reaped within half a minute. Once is enough;
+ * only on the main thread, where SIGCHLD arrives.
+ */
+export function adoptOrphans(): void {
+  if (listening) return;
+  listening = true;
+  check(libcPrctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 'prctl PR_SET_CHILD_SUBREAPER');
+  process.on('SIGCHLD', reapAwaited);
+  setInterval(sweep, sweepMs).unref();
+}
+
+/**
+ * Resolves with how an adopted process ended: its exit code, or 128 + the signal. Undefined when it is not (or no longer) this process's child. Does
+ * not keep the event loop going.
+ */
+export function orphanEnded(pid: number): Promise<number | undefined> {
+  const { promise, resolve } = Promise.withResolvers<number | undefined>();
+  waiting.set(pid, resolve);
+  // It may have ended before anybody asked.
+  reap(pid, resolve);
+  return promise;
+}
+
+/** As `orphanEnded`, now: undefined too while it runs. */
+export function reapOrphan(pid: number): number | undefined {
+  const result = libcWaitpid(pid, status.address, WNOHANG);
+  return result === pid ? decode(status.view.getInt32(0, true)) : undefined;
+}
+
+function reapAwaited(): void {
+  for (const [pid, resolve] of waiting) reap(pid, resolve);
+}
+
+function reap(pid: number, resolve: (exitCode: number | undefined) => void): void {
+  const result = libcWaitpid(pid, status.address, WNOHANG);
+  if (result === 0 || (result === -1 && lastErrno() === errnoNumbers.EINTR)) return;
+  waiting.delete(pid);
+  resolve(result === -1 ? undefined : decode(status.view.getInt32(0, true)));
+}
+
+function decode(wait: number): number {
+  const signal = wait & 0x7f;
+  return signal === 0 ? (wait >> 8) & 0xff : 128 + signal;
+}
+
+/** Zombies at the last sweep. */
+let seen = new Set<number>();
+
+/**
+ * Children that Node started are reaped by Node at once, and by nobody else, else it would never tell of their end. So only what has been a zombie for
+ * a whole turn is nobody's.
+ */
+function sweep(): void {
+  if (!someChildEnded()) {
+    seen.clear();
+    return;
+  }
+  const zombies = children().filter((pid) => !waiting.has(pid) && isZombie(pid));
+  for (const pid of zombies) if (seen.has(pid)) libcWaitpid(pid, status.address, WNOHANG);
+  seen = new Set(zombies);
+}
+
+const information = pinned(128);
+
+/** Looks without reaping: one system call, whatever the number of children. */
+function someChildEnded(): boolean {
+  const [P_ALL, WEXITED, WNOWAIT, pidOffset] = [0, 4, 0x0100_0000, 16];
+  information.buffer.fill(0);
+  if (libcWaitid(P_ALL, 0, information.address, WEXITED | WNOHANG | WNOWAIT) === -1) return false;
+  return information.view.getInt32(pidOffset, true) !== 0;
+}
+
+function children(): number[] {
+  return readdirSync('/proc/self/task').flatMap((thread) => {
+    const text = readQuietly(`/proc/self/task/${thread}/children`);
+    return text
+      .split(' ')
+      .filter((pid) => pid !== '')
+      .map(Number);
+  });
+}
+
+function isZombie(pid: number): boolean {
+  const text = readQuietly(`/proc/${pid}/stat`);
+  return text.slice(text.lastIndexOf(')') + 2).startsWith('Z');
+}
+
+/** A thread or process that has gone meanwhile reads as nothing. */
+function readQuietly(path: string): string {
+  try {
+    return readFileSync(path, 'latin1').trim();
+  } catch {
+    return '';
+  }
+}
