@@ -7,6 +7,7 @@ import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from '.
 import { portBindings } from './create/network-mode.ts';
 import type { ContainerRecord } from './port.ts';
 import { isAlive } from './processes.ts';
+import { unmountVolumes } from './volume-mounts.ts';
 
 /** How long a monitor may take to end after its container; then it is killed. */
 const monitorEndMs = 5_000;
@@ -40,6 +41,7 @@ async function cleanUp(
   results.push(
     ...(await Promise.allSettled([
       unmount ? context.snapshotter.unmount(id) : undefined,
+      unmountVolumes(context, record),
       keepBundle ? undefined : rm(context.paths.bundle(id), { recursive: true, force: true }),
     ])),
   );
