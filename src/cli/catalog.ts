@@ -32,9 +32,11 @@ const container: Record<string, Entry> = {
   rm: command(async () => (await import('./commands/lifecycle.ts')).rm),
   run: command(async () => (await import('./commands/run.ts')).run),
   start: command(async () => (await import('./commands/start.ts')).start),
+  stats: command(async () => (await import('./commands/stats.ts')).stats),
   stop: command(async () => (await import('./commands/lifecycle.ts')).stop),
   top: command(async () => (await import('./commands/top.ts')).top),
   unpause: command(async () => (await import('./commands/lifecycle.ts')).unpause),
+  update: command(async () => (await import('./commands/update.ts')).update),
   wait: command(async () => (await import('./commands/lifecycle.ts')).wait),
 };
 const ps = command(async () => (await import('./commands/ps.ts')).ps);
@@ -54,7 +56,7 @@ const networkList = command(async () => (await import('./commands/networks.ts'))
 const networkRemove = command(async () => (await import('./commands/networks.ts')).networkRemove);
 const volumeList = command(async () => (await import('./commands/volumes.ts')).volumeList);
 const volumeRemove = command(async () => (await import('./commands/volumes.ts')).volumeRemove);
-const events = command(async () => (await import('./commands/system.ts')).events);
+const events = command(async () => (await import('./commands/events.ts')).events);
 const info = command(async () => (await import('./commands/system.ts')).info);
 
 export const catalog: Readonly<Record<string, Entry>> = {
@@ -66,6 +68,8 @@ export const catalog: Readonly<Record<string, Entry>> = {
   images,
   info,
   inspect: command(async () => (await import('./commands/inspect.ts')).inspect),
+  login: command(async () => (await import('./commands/login.ts')).login),
+  logout: command(async () => (await import('./commands/login.ts')).logout),
   ps,
   rmi,
   version: command(async () => (await import('./commands/system.ts')).version),
@@ -81,7 +85,7 @@ export const catalog: Readonly<Record<string, Entry>> = {
       ls: ps,
       list: alias(ps, 'ls'),
       ps: alias(ps, 'ls'),
-      prune: command(async () => (await import('./commands/lifecycle.ts')).containerPrune),
+      prune: command(async () => (await import('./commands/prune.ts')).containerPrune),
       remove: alias(container.rm, 'rm'),
     },
   },
@@ -93,7 +97,7 @@ export const catalog: Readonly<Record<string, Entry>> = {
       inspect: command(async () => (await import('./commands/inspect.ts')).imageInspect),
       ls: images,
       list: alias(images, 'ls'),
-      prune: command(async () => (await import('./commands/images.ts')).imagePrune),
+      prune: command(async () => (await import('./commands/prune.ts')).imagePrune),
       rm: rmi,
       remove: alias(rmi, 'rm'),
     },
@@ -102,11 +106,13 @@ export const catalog: Readonly<Record<string, Entry>> = {
     kind: 'group',
     summary: 'Commands about networks',
     entries: {
+      connect: command(async () => (await import('./commands/networks.ts')).networkConnect),
       create: command(async () => (await import('./commands/networks.ts')).networkCreate),
+      disconnect: command(async () => (await import('./commands/networks.ts')).networkDisconnect),
       inspect: command(async () => (await import('./commands/inspect.ts')).networkInspect),
       ls: networkList,
       list: alias(networkList, 'ls'),
-      prune: command(async () => (await import('./commands/networks.ts')).networkPrune),
+      prune: command(async () => (await import('./commands/prune.ts')).networkPrune),
       rm: networkRemove,
       remove: alias(networkRemove, 'rm'),
     },
@@ -119,7 +125,7 @@ export const catalog: Readonly<Record<string, Entry>> = {
       inspect: command(async () => (await import('./commands/inspect.ts')).volumeInspect),
       ls: volumeList,
       list: alias(volumeList, 'ls'),
-      prune: command(async () => (await import('./commands/volumes.ts')).volumePrune),
+      prune: command(async () => (await import('./commands/prune.ts')).volumePrune),
       rm: volumeRemove,
       remove: alias(volumeRemove, 'rm'),
     },
@@ -128,10 +134,11 @@ export const catalog: Readonly<Record<string, Entry>> = {
     kind: 'group',
     summary: 'Commands about the engine',
     entries: {
-      df: command(async () => (await import('./commands/system.ts')).systemDf),
+      df: command(async () => (await import('./commands/system-df.ts')).systemDf),
       'dial-stdio': command(async () => (await import('./commands/dial-stdio.ts')).dialStdio),
       events,
       info,
+      prune: command(async () => (await import('./commands/prune.ts')).systemPrune),
     },
   },
 };
@@ -140,8 +147,8 @@ export const catalog: Readonly<Record<string, Entry>> = {
 export const sections: readonly (readonly [title: string, names: readonly string[]])[] = [
   ['Slipway', ['demo', 'daemon', 'doctor', 'bootstrap', 'df']],
   ['Images', ['build', 'images', 'tag', 'rmi', 'history', 'save', 'load', 'import', 'diff']],
-  ['Containers', ['run', 'create', 'start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'rename', 'rm', 'wait']],
-  ['Inside containers', ['exec', 'attach', 'logs', 'top', 'cp', 'port', 'commit', 'export']],
-  ['Engine', ['ps', 'inspect', 'events', 'info', 'version']],
+  ['Containers', ['run', 'create', 'start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'update', 'rename', 'rm', 'wait']],
+  ['Inside containers', ['exec', 'attach', 'logs', 'top', 'stats', 'cp', 'port', 'commit', 'export']],
+  ['Engine', ['ps', 'inspect', 'events', 'info', 'version', 'login', 'logout']],
   ['Groups', ['container', 'image', 'network', 'volume', 'system']],
 ];

@@ -8,6 +8,8 @@ export type Context = {
   readonly client: EngineClient;
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
+  /** Where `--config` says that config.json lies. */
+  readonly configFolder: string | undefined;
   /** Words that named the command: `container ls`. */
   readonly path: string;
 };

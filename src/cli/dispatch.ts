@@ -15,9 +15,7 @@ import { clientVersion } from './version.ts';
 const readerGoneStatus = 141;
 
 /** Docker's commands that this version has not: told apart from words that nobody knows. */
-const absent = new Set(
-  'pull push login logout search stats update compose buildx swarm service stack node secret config plugin manifest context'.split(' '),
-);
+const absent = new Set('pull push search compose buildx swarm service stack node secret config plugin manifest context'.split(' '));
 
 /** Runs one command line and resolves to the exit status. Errors are printed. */
 export async function dispatch(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
@@ -68,7 +66,11 @@ function unknownCommand(path: string, word: string, entries: Readonly<Record<str
 
 async function runEntry(
   found: Found,
-  { output, env, global }: { output: Output; env: NodeJS.ProcessEnv; global: TlsFlags & { host?: string | undefined } },
+  {
+    output,
+    env,
+    global,
+  }: { output: Output; env: NodeJS.ProcessEnv; global: TlsFlags & { host?: string | undefined; config?: string | undefined } },
 ): Promise<number> {
   const { entry, path, rest } = found;
   if (entry.kind === 'group')
@@ -78,7 +80,7 @@ async function runEntry(
   found.command = command;
   const { values, args, helped } = parse(path, command, rest, output);
   if (helped) return 0;
-  const context: Context = { client: new EngineClient(endpointOf(global, env)), output, env, path };
+  const context: Context = { client: new EngineClient(endpointOf(global, env)), output, env, configFolder: global.config, path };
   return command.run(context, values, args);
 }
 

@@ -8,6 +8,7 @@ import { parserOf } from './parser.ts';
 export const program = {
   summary: 'From source code to a running container, and the next change there in seconds',
   flags: {
+    config: text('Folder of config.json, with credentials of registries (DOCKER_CONFIG, ~/.docker)', { value: 'FOLDER' }),
     help: boolean('Show this, or with a command what it takes', { short: 'h' }),
     host: text('Where the daemon listens: unix://, tcp:// or ssh:// (SLIPWAY_HOST, DOCKER_HOST)', { short: 'H', value: 'ADDRESS' }),
     tls: boolean('Use TLS over tcp://, without checking the daemon’s certificate'),

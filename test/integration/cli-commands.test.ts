@@ -22,9 +22,13 @@ test('--host wins over SLIPWAY_HOST; other kinds of hosts are refused', async ()
   daemon.onJson('GET /containers/json', 200, []);
   const env = { SLIPWAY_HOST: 'unix:///nowhere' };
   assert.equal((await daemon.run(['-H', `unix://${daemon.socketPath}`, 'ps', '-q'], { env })).status, 0);
-  const tcp = await daemon.run(['--host', 'tcp://1.2.3.4:2375', 'ps']);
-  assert.equal(tcp.status, 125);
-  assert.match(tcp.stderr, /unknown kind of host: tcp/);
+  for (const host of ['npipe:////x', 'relative/path', 'tcp://', 'tcp://host:70000', 'tcp://a:b:1', 'ssh://', 'ssh://me:secret@host']) {
+    const refused = await daemon.run(['--host', host, 'ps']);
+    assert.equal(refused.status, 125, host);
+    assert.match(refused.stderr, /^Error: (?:unknown kind of host|not HOST:PORT|not ssh:|a password).*\nHosts look like unix:/, host);
+    assert.doesNotMatch(refused.stderr, /secret/);
+  }
+  assert.equal((await daemon.run(['ps', '-q'], { env: { SLIPWAY_HOST: '', DOCKER_HOST: `unix://${daemon.socketPath}` } })).status, 0);
 });
 
 test('what is typed wrong ends with 125 and a pointer', async () => {
@@ -178,7 +182,7 @@ test('prune asks first', async () => {
   assert.equal(no.status, 1);
   assert.equal(daemon.requests.length, 0);
   const yes = await daemon.run(['volume', 'prune'], { stdin: 'y\n' });
-  assert.deepEqual([yes.status, yes.stdout], [0, 'v\nTotal reclaimed space: 0B\n']);
+  assert.deepEqual([yes.status, yes.stdout], [0, 'Deleted Volumes:\nv\n\nTotal reclaimed space: 0B\n']);
 });
 
 test('cp takes files out under the name asked for, whole or not at all', async () => {

@@ -1,8 +1,8 @@
 import { EngineError, type ErrorData, fromErrorData } from '../../base/errors.ts';
 import type { Response } from './connection.ts';
 
-/** The objects of a stream of JSON lines; the last line may lack its newline. */
-export async function* jsonLines<T>(response: Response): AsyncGenerator<T, void, undefined> {
+/** The lines of a stream that have something on them; the last one may lack its newline. */
+export async function* textLines(response: Response): AsyncGenerator<string, void, undefined> {
   let rest: Buffer[] = [];
   for await (const piece of response.body()) {
     let at = 0;
@@ -10,12 +10,17 @@ export async function* jsonLines<T>(response: Response): AsyncGenerator<T, void,
       const line = rest.length === 0 ? piece.subarray(at, newline) : Buffer.concat([...rest, piece.subarray(at, newline)]);
       rest = [];
       at = newline + 1;
-      if (line.length > 0) yield JSON.parse(line.toString('utf8')) as T;
+      if (line.length > 0) yield line.toString('utf8');
     }
     if (at < piece.length) rest.push(piece.subarray(at));
   }
   const last = Buffer.concat(rest).toString('utf8').trim();
-  if (last !== '') yield JSON.parse(last) as T;
+  if (last !== '') yield last;
+}
+
+/** The objects of a stream of JSON lines. */
+export async function* jsonLines<T>(response: Response): AsyncGenerator<T, void, undefined> {
+  for await (const line of textLines(response)) yield JSON.parse(line) as T;
 }
 
 type Ending = { kind: 'error'; error: ErrorData };

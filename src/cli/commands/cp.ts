@@ -10,6 +10,7 @@ import { tarOf } from '../local-tar.ts';
 import { untar } from '../untar.ts';
 
 type Remote = { container: string; path: string };
+type Destination = Remote & { archive: boolean };
 
 export const cp = defineCommand({
   args: '<SOURCE> <TARGET>',
@@ -20,13 +21,20 @@ export const cp = defineCommand({
     ['cp web:/var/log/web .', 'a folder, out'],
     ['cp web.conf web:/etc/', 'a file, in'],
   ],
-  flags: { 'follow-link': boolean('Copy what a link at the end of the local source points to', { short: 'L' }) },
+  flags: {
+    archive: boolean('Into a container: give the files to its user', { short: 'a' }),
+    'follow-link': boolean('Copy what a link at the end of the local source points to', { short: 'L' }),
+    quiet: boolean('As Docker’s: no progress is shown anyway', { short: 'q' }),
+  },
   async run(context, flags, [source = '', target = '']) {
     const from = parseRemote(source);
     const to = parseRemote(target);
     if (from !== undefined && to === undefined) await copyOut(context, from, target);
     else if (from === undefined && to !== undefined)
-      await copyIn(context, flags['follow-link'] && source !== '-' ? realpathSync(source) : source, to);
+      await copyIn(context, flags['follow-link'] && source !== '-' ? realpathSync(source) : source, {
+        ...to,
+        archive: flags.archive === true,
+      });
     else
       throw usageError(
         'one of the two must be CONTAINER:PATH, and the other one local',
@@ -74,15 +82,15 @@ async function place(tar: AsyncIterable<Uint8Array>, source: { name: string; con
   }
 }
 
-async function copyIn(context: Context, source: string, to: Remote): Promise<void> {
+async function copyIn(context: Context, source: string, to: Destination): Promise<void> {
   if (source === '-') {
-    await upload(context, to.container, to.path, openInput('-'));
+    await upload(context, to, to.path, openInput('-'));
     return;
   }
   const stats = statLocal(source);
   const found = await statRemote(context, to);
   const contents = wantsContents(source);
-  if (found?.directory) await upload(context, to.container, found.path, tarOf(source, { name: contents ? '' : basename(resolve(source)) }));
+  if (found?.directory) await upload(context, to, found.path, tarOf(source, { name: contents ? '' : basename(resolve(source)) }));
   else if (to.path.endsWith('/') && !stats.isDirectory())
     throw new EngineError('NotFound', 'NO_SUCH_FOLDER', `there is no folder ${to.path} in ${to.container}`);
   else if (found !== undefined && stats.isDirectory())
@@ -90,7 +98,7 @@ async function copyIn(context: Context, source: string, to: Remote): Promise<voi
   else
     await upload(
       context,
-      to.container,
+      to,
       posix.dirname(found?.path ?? posix.normalize(to.path).replace(/(.)\/$/, '$1')),
       tarOf(source, { name: nameOf(found?.path ?? to.path) }),
     );
@@ -108,9 +116,14 @@ function statLocal(path: string): Stats {
   }
 }
 
-async function upload({ client }: Context, container: string, path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+async function upload(
+  { client }: Context,
+  { container, archive }: Destination,
+  path: string,
+  tar: AsyncIterable<Uint8Array>,
+): Promise<void> {
   const response = await client.call('PUT', route`/containers/${container}/archive`, {
-    query: { path, noOverwriteDirNonDir: 'true' },
+    query: { path, noOverwriteDirNonDir: 'true', copyUIDGID: archive ? 'true' : undefined },
     headers: { 'Content-Type': 'application/x-tar' },
     body: tar,
   });

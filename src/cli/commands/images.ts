@@ -1,4 +1,4 @@
-import type { ImageDeleteItem, ImageHistoryItem, ImageSummary, ImagesPruneResponse } from '../../api-types/image.ts';
+import type { ImageDeleteItem, ImageHistoryItem, ImageSummary } from '../../api-types/image.ts';
 import { EngineError } from '../../base/errors.ts';
 import { familiarName, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import { route } from '../client/client.ts';
@@ -6,8 +6,7 @@ import { defineCommand } from '../command.ts';
 import { boolean } from '../flags.ts';
 import { formatFlag, printListing, type Row } from '../format/listing.ts';
 import { ellipsis, goTime, humanAge, humanSize, shortId } from '../format/units.ts';
-import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
-import { confirm, forceFlag } from './confirm.ts';
+import { filterFlag, parseFilters } from '../parse/filters.ts';
 import { eachName } from './each.ts';
 
 export const images = defineCommand({
@@ -87,7 +86,7 @@ export const rmi = defineCommand({
     ),
 });
 
-function showDeleted(item: ImageDeleteItem): string {
+export function showDeleted(item: ImageDeleteItem): string {
   return 'Untagged' in item ? `Untagged: ${item.Untagged}` : `Deleted: ${item.Deleted}`;
 }
 
@@ -115,18 +114,5 @@ export const history = defineCommand({
     }));
     const titles = { ID: 'IMAGE', CreatedSince: 'CREATED', CreatedAt: 'CREATED AT', CreatedBy: 'CREATED BY' };
     printListing(output, rows, { table: ['ID', 'CreatedSince', 'CreatedBy', 'Size', 'Comment'], titles, quiet: 'ID' }, flags);
-  },
-});
-
-export const imagePrune = defineCommand({
-  summary: 'Remove images that no name leads to',
-  flags: { all: boolean('All that no container uses', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
-  async run(context, flags) {
-    const what = flags.all ? 'all images that no container uses' : 'all images without a name';
-    if (!(await confirm(context, `This removes ${what}.`, flags.force))) return 1;
-    const filters = parseFilters([...flags.filter, `dangling=${flags.all ? 'false' : 'true'}`]);
-    const pruned = await context.client.post<ImagesPruneResponse>('/images/prune', { query: { filters } });
-    for (const item of pruned.ImagesDeleted ?? []) context.output.line(showDeleted(item));
-    context.output.line(`Total reclaimed space: ${humanSize(pruned.SpaceReclaimed)}`);
   },
 });

@@ -17,6 +17,7 @@ const routes: Record<Kind, (name: string) => string> = {
 };
 
 const formatFlag = text('json, or a Go template such as "{{.State.Status}}"', { short: 'f', value: 'FORMAT' });
+const verboseFlag = boolean('As Docker’s: there is no swarm to tell more of', { short: 'v' });
 const sizeFlag = boolean('Sizes of containers too', { short: 's' });
 
 export const inspect = defineCommand({
@@ -45,7 +46,11 @@ function inspectOne(kind: Kind, name: string) {
   return defineCommand({
     args: `<${name}...>`,
     summary: `Show everything about ${kind}s`,
-    flags: { format: formatFlag, ...(kind === 'container' ? { size: sizeFlag } : {}) },
+    flags: {
+      format: formatFlag,
+      ...(kind === 'container' ? { size: sizeFlag } : {}),
+      ...(kind === 'network' ? { verbose: verboseFlag } : {}),
+    },
     run: (context, flags, names) => show(context, [kind], names, flags),
   });
 }

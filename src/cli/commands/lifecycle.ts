@@ -1,12 +1,8 @@
 import type { ContainerInspect, WaitResponse } from '../../api-types/container-inspect.ts';
-import type { ContainersPruneResponse } from '../../api-types/system.ts';
 import { EngineError } from '../../base/errors.ts';
 import { route } from '../client/client.ts';
-import { type Context, defineCommand } from '../command.ts';
+import { defineCommand } from '../command.ts';
 import { boolean, integer, text, usageError } from '../flags.ts';
-import { humanSize } from '../format/units.ts';
-import { parseFilters, pruneFilterFlag } from '../parse/filters.ts';
-import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
 const timeFlag = integer('Seconds before it is killed; -1 waits for ever', { short: 't', value: 'N', aliases: ['time'] });
@@ -68,13 +64,14 @@ export const rm = defineCommand({
   summary: 'Remove containers',
   flags: {
     force: boolean('Kill a running one; a missing one is no error', { short: 'f' }),
+    link: boolean('Remove a link, and not the container', { short: 'l' }),
     volumes: boolean('Remove its anonymous volumes too', { short: 'v' }),
   },
-  run: (context, { force, volumes }, names) =>
+  run: (context, { force, volumes, link }, names) =>
     eachName(context, names, async (name) => {
       if (name === '' || name === '/') throw usageError('the name of a container must not be empty');
       try {
-        await context.client.delete(route`/containers/${name}`, { force, v: volumes });
+        await context.client.delete(route`/containers/${name}`, { force, v: volumes, link });
       } catch (error) {
         if (!(force && error instanceof EngineError && error.kind === 'NotFound')) throw error;
       }
@@ -121,16 +118,3 @@ export const port = defineCommand({
 function showBinding({ HostIp: ip, HostPort: hostPort }: { HostIp: string; HostPort: string }): string {
   return `${ip.includes(':') ? `[${ip}]` : ip}:${hostPort}`;
 }
-
-export const containerPrune = defineCommand({
-  summary: 'Remove all stopped containers',
-  flags: { filter: pruneFilterFlag, force: forceFlag },
-  async run(context: Context, flags) {
-    if (!(await confirm(context, 'This removes all stopped containers.', flags.force))) return 1;
-    const pruned = await context.client.post<ContainersPruneResponse>('/containers/prune', {
-      query: { filters: parseFilters(flags.filter) },
-    });
-    for (const id of pruned.ContainersDeleted ?? []) context.output.line(id);
-    context.output.line(`Total reclaimed space: ${humanSize(pruned.SpaceReclaimed)}`);
-  },
-});

@@ -12,6 +12,7 @@ export const logs = defineCommand({
     ['logs --since 10m web', 'the last ten minutes'],
   ],
   flags: {
+    details: boolean('Show the variables and labels that the log driver was told to keep'),
     follow: boolean('Go on with what comes', { short: 'f' }),
     since: text('From this time on: 10m, 2024-05-01T13:00:00Z or seconds since 1970', { value: 'TIME' }),
     tail: text('The last N lines; "all" for everything', { short: 'n', value: 'N' }),
@@ -26,6 +27,7 @@ export const logs = defineCommand({
       query: {
         stdout: 1,
         stderr: 1,
+        details: flags.details ? 1 : undefined,
         follow: flags.follow ? 1 : undefined,
         timestamps: flags.timestamps ? 1 : undefined,
         tail: flags.tail,

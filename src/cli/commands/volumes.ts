@@ -1,13 +1,10 @@
-import type { VolumesPruneResponse } from '../../api-types/system.ts';
 import type { VolumeCreateRequest, VolumeList, VolumeResource } from '../../api-types/volume.ts';
 import { route } from '../client/client.ts';
 import { defineCommand } from '../command.ts';
 import { boolean, list, text, usageError } from '../flags.ts';
 import { formatFlag, labelFields, printListing } from '../format/listing.ts';
-import { humanSize } from '../format/units.ts';
-import { filterFlag, parseFilters, pruneFilterFlag } from '../parse/filters.ts';
+import { filterFlag, parseFilters } from '../parse/filters.ts';
 import { parseLabels, parsePairs } from '../parse/key-values.ts';
-import { confirm, forceFlag } from './confirm.ts';
 import { eachName } from './each.ts';
 
 export const volumeList = defineCommand({
@@ -58,17 +55,4 @@ export const volumeRemove = defineCommand({
   flags: { force: boolean('A missing one is no error', { short: 'f' }) },
   run: (context, { force }, names) =>
     eachName(context, names, (name) => context.client.delete(route`/volumes/${name}`, { force: force ? 1 : undefined })),
-});
-
-export const volumePrune = defineCommand({
-  summary: 'Remove anonymous volumes that no container uses',
-  flags: { all: boolean('Named ones too', { short: 'a' }), filter: pruneFilterFlag, force: forceFlag },
-  async run(context, flags) {
-    const what = flags.all ? 'all volumes' : 'all anonymous volumes';
-    if (!(await confirm(context, `This removes ${what} that no container uses.`, flags.force))) return 1;
-    const filters = parseFilters(flags.all ? [...flags.filter, 'all=true'] : flags.filter);
-    const pruned = await context.client.post<VolumesPruneResponse>('/volumes/prune', { query: { filters } });
-    for (const name of pruned.VolumesDeleted ?? []) context.output.line(name);
-    context.output.line(`Total reclaimed space: ${humanSize(pruned.SpaceReclaimed)}`);
-  },
 });

@@ -31,7 +31,7 @@ export const formatFlag = text('json, table, or a Go template such as "{{.ID}} {
  * table with titles. Throws `USAGE` for a template that it does not understand, even when there is no row.
  */
 export function printListing(
-  output: Output,
+  output: Pick<Output, 'write'>,
   rows: readonly Row[],
   columns: Columns,
   options: { format?: string | undefined; quiet?: boolean | undefined },
@@ -56,7 +56,7 @@ export function printListing(
 }
 
 /** The titles are what the template makes of a row whose fields hold them. */
-function printTemplateTable(output: Output, rows: readonly Row[], columns: Columns, template: string): void {
+function printTemplateTable(output: Pick<Output, 'write'>, rows: readonly Row[], columns: Columns, template: string): void {
   const render = compileTemplate(template, { strict: rows.length > 0 });
   const fields = new Set([...Object.keys(rows[0] ?? {}), ...columns.table, ...Object.keys(columns.titles ?? {})]);
   const Label: RowMethod = (name) => (name.split('.').at(-1) ?? '').replace(/[-_]/g, ' ');
