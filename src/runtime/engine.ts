@@ -17,10 +17,11 @@ import { hostFacts } from './host-facts.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { checkName } from './names.ts';
 import { RuntimePaths } from './paths.ts';
-import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, WaitCondition } from './port.ts';
+import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, RootView, WaitCondition } from './port.ts';
 import { openPaths } from './processes.ts';
 import { recover } from './recover.ts';
 import { Registry } from './registry.ts';
+import { withContainerRoot } from './root-access.ts';
 import { spoolLimits } from './spool-limits.ts';
 import { top } from './top.ts';
 
@@ -237,14 +238,13 @@ export class ContainerEngine implements Containers {
     return top(await this.#context.cgroups.processes(containerCgroup(this.#context, container.id)), psArgs);
   }
 
-  async withRootfs<T>(name: string, use: (rootfs: string) => Promise<T>): Promise<T> {
+  async withRootfs<T>(name: string, use: (rootfs: string, view: RootView) => Promise<T>): Promise<T> {
     const container = this.#find(name);
-    const mounted = await container.exclusive(async () => {
+    const { rootfs } = await container.exclusive(async () => {
       if (container.record.state.status === 'removing') throw goingAway(container);
       return this.#context.snapshotter.mount(container.id);
     });
-    // It stays mounted: the next start finds it so, and an engine's start or a removal takes it away.
-    return use(mounted.rootfs);
+    return withContainerRoot(this.#context, container, rootfs, use);
   }
 
   /** Spools that monitors write now, for the rotator. */

@@ -150,6 +150,13 @@ export type ContainerEvent = {
   attributes?: Record<string, string>;
 };
 
+/** What a container sees besides its root. Mounts at their host paths, ready, none of them in the root; none while it runs: its process has them. */
+export type RootView = {
+  mounts: ContainerRecord['mounts'];
+  /** Who its processes are when nothing else is asked for, by its own /etc/passwd. InvalidArgument `USER_NOT_FOUND`. */
+  user(): { uid: number; gid: number };
+};
+
 /** The life of containers. Every method takes a name, an id or an unambiguous id prefix; NotFound `CONTAINER_NOT_FOUND`. */
 export interface Containers {
   create(request: CreateContainerRequest, options: { name?: string }): Promise<{ record: ContainerRecord; warnings: string[] }>;
@@ -181,8 +188,8 @@ export interface Containers {
   execResize(id: string, size: { rows: number; columns: number }): Promise<void>;
   execGet(id: string): Promise<ExecRecord>;
   top(name: string, psArgs?: string): Promise<{ Titles: string[]; Processes: string[][] }>;
-  /** Host path of the container's root file system, mounted for the callback's time. */
-  withRootfs<T>(name: string, use: (rootfs: string) => Promise<T>): Promise<T>;
+  /** Host path of the container's root file system, mounted for the callback's time, and what is to be seen over it. */
+  withRootfs<T>(name: string, use: (rootfs: string, view: RootView) => Promise<T>): Promise<T>;
   /** After a daemon start: adopts what runs, records what ended, cleans leftovers, applies restart policies. */
   recover(): Promise<void>;
   close(): Promise<void>;
