@@ -131,7 +131,7 @@ function createdAtMs(config: ImageConfig): number {
 }
 
 function imageNotFound(name: string): EngineError {
-  return new EngineError('NotFound', 'IMAGE_NOT_FOUND', `there is no image ${name}`, {
+  return new EngineError('NotFound', 'IMAGE_NOT_FOUND', `No such image: ${name}`, {
     hint: '"slipway images" lists what is here; "slipway load", "slipway import" or "slipway build" makes more.',
   });
 }
