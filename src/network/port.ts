@@ -15,6 +15,8 @@ export type EndpointConfig = {
   ipv6?: string;
   macAddress?: string;
   driverOptions?: Record<string, string>;
+  /** `NAME:ALIAS` of other containers, as this one calls them; the runtime's to carry out. */
+  links?: string[];
   /** The network with the highest one gives the default route; the first of equals. */
   gatewayPriority?: number;
 };

@@ -4,7 +4,7 @@ import { unmountIfMounted } from '../kernel/mount.ts';
 import type { PortBinding, PortReservation } from '../network/port.ts';
 import type { Container, Run } from './container.ts';
 import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
-import { portBindings } from './create/network-mode.ts';
+import { portBindings } from './create/ports.ts';
 import type { ContainerRecord } from './port.ts';
 import { isAlive } from './processes.ts';
 import { unmountVolumes } from './volume-mounts.ts';
@@ -37,7 +37,7 @@ async function cleanUp(
 ): Promise<void> {
   const { id, record } = container;
   const results = await Promise.allSettled([removeProcesses(context, container), context.networks.detach(id)]);
-  unmountIfMounted(context.paths.bundle(id, 'shm'));
+  for (const name of ['shm', 'userns']) unmountIfMounted(context.paths.bundle(id, name));
   results.push(
     ...(await Promise.allSettled([
       unmount ? context.snapshotter.unmount(id) : undefined,

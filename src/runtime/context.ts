@@ -11,6 +11,7 @@ import type { RuntimePaths } from './paths.ts';
 import type { ContainerEvent } from './port.ts';
 import type { Registry } from './registry.ts';
 import type { HostFacts } from './spec/build.ts';
+import { type CgroupPlace, cgroupPlace } from './spec/cgroup-path.ts';
 
 /** The runtimes of the configuration; `HostConfig.Runtime` names one. */
 export type Runtimes = { default: string; all: ReadonlyMap<string, OciRuntime> };
@@ -38,8 +39,14 @@ export type EngineContext = {
   now(): number;
 };
 
+/** Where a container's own group is, and how its runtime is told. */
+export function cgroupOf(context: EngineContext, id: string): CgroupPlace {
+  const asked = context.registry.byId(id)?.record.hostConfig.CgroupParent;
+  return cgroupPlace(context.facts.settings.cgroupDriver, context.cgroupParent, asked, id);
+}
+
 export function containerCgroup(context: EngineContext, id: string): string {
-  return `${context.cgroupParent}/${id}`;
+  return cgroupOf(context, id).path;
 }
 
 export function monitorCgroup(context: EngineContext, id: string): string {

@@ -76,7 +76,7 @@ function inView(root: string, subpath: string, image: string): string {
 }
 
 /** What is mounted below a bind reaches the container, or the other way round, only when the mount that the source is on does so itself. */
-async function checkPropagation(mounts: readonly RecordMount[]): Promise<void> {
+export async function checkPropagation(mounts: readonly RecordMount[]): Promise<void> {
   const asked = mounts.filter(({ type, propagation }) => type === 'bind' && /^r?(shared|slave)$/.test(propagation ?? ''));
   if (asked.length === 0) return;
   const table = listMounts();
@@ -96,7 +96,7 @@ async function checkPropagation(mounts: readonly RecordMount[]): Promise<void> {
 }
 
 /** The last one that was mounted over the path or above it. */
-function mountOf(path: string, table: readonly MountInfo[]): MountInfo | undefined {
+export function mountOf(path: string, table: readonly MountInfo[]): MountInfo | undefined {
   return table
     .filter(({ mountPoint }) => path === mountPoint || mountPoint === '/' || path.startsWith(`${mountPoint}/`))
     .reduce<MountInfo | undefined>((best, one) => (best && best.mountPoint.length > one.mountPoint.length ? best : one), undefined);

@@ -215,7 +215,7 @@ test('what is wrong with a request is said by field', { skip }, async () => {
   await assert.rejects(create({ WorkingDir: 'here' }), /needs to be an absolute path/);
   await assert.rejects(create({ WorkingDir: '/proc/self/fd/8' }), /would lead out/);
   await assert.rejects(create({ HostConfig: { Memory: 1024 } }), /Minimum memory limit/);
-  await assert.rejects(create({ HostConfig: { CapAdd: ['FLY'] } }), /invalid capability: "FLY"/);
+  await assert.rejects(create({ HostConfig: { CapAdd: ['FLY'] } }), /invalid CapAdd: unknown capability: "CAP_FLY"/);
   await assert.rejects(create({ HostConfig: { Runtime: 'nope' } }), /unknown or invalid runtime name: nope/);
   await assert.rejects(create({ HostConfig: { Binds: ['/a:/b:zz'] } }), /invalid mode: zz/);
   await assert.rejects(create({ HostConfig: { Binds: ['/a:/b', '/c:/b'] } }), /Duplicate mount point/);

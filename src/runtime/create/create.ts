@@ -1,18 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import type { CreateContainerRequest } from '../../api-types/container.ts';
+import type { ContainerConfig, CreateContainerRequest, HostConfig } from '../../api-types/container.ts';
+import { EngineError } from '../../base/errors.ts';
 import { Container } from '../container.ts';
 import type { EngineContext } from '../context.ts';
 import type { ContainerRecord } from '../port.ts';
-import { parseSignal } from '../signals.ts';
-import { capabilities } from '../spec/capabilities.ts';
-import { parseExtraHost } from '../spec/etc-files.ts';
-import { checkUlimits, rlimits } from '../spec/limits.ts';
-import { parseSecurityOptions, seccompFor } from '../spec/security.ts';
+import { withVolume } from '../volume-mounts.ts';
 import { checkConfig, mergeConfig } from './config.ts';
 import { copyUp } from './copy-up.ts';
-import { mountRequests, mountsFrom, type ResolvedMounts, resolveMounts } from './mounts.ts';
-import { endpointConfigs, networkMode, portBindings } from './network-mode.ts';
+import { checkHost, checkHostNow } from './host.ts';
+import { chooseIdMap } from './id-map.ts';
+import { mountRequests } from './mounts.ts';
+import { endpointConfigs } from './network-mode.ts';
+import { checkNetworking } from './networking.ts';
+import { portBindings } from './ports.ts';
+import { mountsFrom, type ResolvedMounts, resolveMounts } from './resolve-mounts.ts';
 
 /** Makes a container that can be started. Whatever fails, nothing of it stays. */
 export async function createContainer(
@@ -21,27 +23,24 @@ export async function createContainer(
   wantedName: string | undefined,
 ): Promise<{ container: Container; warnings: string[] }> {
   const { registry } = context;
+  // A request that cannot be is refused before its image is looked for: a client that hears "no such image" pulls it.
+  const find = (name: string) => findOther(context, name);
+  const { hostConfig, warnings } = checkHost(request.HostConfig ?? {}, { context, find });
+  const idMap = chooseIdMap(hostConfig, context.facts.settings.idMap, find);
+  warnings.push(...checkNetworking(request, hostConfig, find));
+  warnings.push(...(await checkHostNow(hostConfig, context)));
+  checkConfig(request, hostConfig);
+
   const image = await context.store.images.resolve(request.Image ?? '');
   const id = randomBytes(32).toString('hex');
   const { config, args } = mergeConfig(request, image.config.config ?? {}, id);
-  const hostConfig = request.HostConfig ?? {};
-  checkConfig(config, hostConfig, [...context.runtimes.all.keys()]);
-  const warnings = checkDetails(context, request);
-  const requests = mountRequests(config, hostConfig);
-  const inherited = (hostConfig.VolumesFrom ?? []).flatMap((text) => mountsFrom(text, (other) => registry.find(other).record));
+  checkConfig(config, hostConfig);
 
   const name = await registry.claimName(wantedName, id);
   let resolved: ResolvedMounts | undefined;
   try {
-    const named = new Set(
-      (hostConfig.Binds ?? []).length + (hostConfig.Mounts ?? []).length > 0 ? requests.map(({ destination }) => destination) : [],
-    );
-    const fromOthers = inherited.filter(({ destination }) => !named.has(destination));
-    const taken = new Set(fromOthers.map(({ destination }) => destination));
-    resolved = await resolveMounts(
-      requests.filter(({ destination }) => !taken.has(destination)),
-      context.volumes,
-    );
+    const { requests, inherited } = planMounts(config, hostConfig, find);
+    resolved = await resolveMounts(requests, context, idMap);
     const record: ContainerRecord = {
       id,
       name,
@@ -50,18 +49,15 @@ export async function createContainer(
       config,
       hostConfig,
       args,
-      mounts: [...resolved.mounts, ...fromOthers],
-      networks: endpointConfigs(request).map(({ name: network, aliases, ipv4 }) => ({
-        name: network,
-        aliases: aliases ?? [],
-        ...(ipv4 ? { ipv4 } : {}),
-      })),
+      mounts: [...resolved.mounts, ...inherited],
+      networks: endpointConfigs({ ...request, HostConfig: hostConfig }),
       endpoints: [],
       ports: portBindings(hostConfig, config.ExposedPorts),
       state: { status: 'created' },
       restartCount: 0,
       stoppedByUser: false,
       snapshotter: context.snapshotter.name,
+      ...(idMap ? { idMap } : {}),
     };
     const container = new Container(record);
     await layDown(context, container, resolved.copyUp);
@@ -74,15 +70,42 @@ export async function createContainer(
   }
 }
 
+/** InvalidArgument, and not NotFound, which clients take for the image's. */
+function findOther(context: EngineContext, name: string): ContainerRecord {
+  try {
+    return context.registry.find(name).record;
+  } catch (error) {
+    if (!(error instanceof EngineError && error.kind === 'NotFound')) throw error;
+    throw new EngineError('InvalidArgument', error.code, error.message, { hint: error.hint, cause: error });
+  }
+}
+
+/** Mounts of `--volumes-from` give way to those that are named, and the image's volumes give way to both. */
+function planMounts(config: ContainerConfig, host: HostConfig, find: (name: string) => ContainerRecord) {
+  const requests = mountRequests(config, host);
+  const named = new Set(mountRequests({}, host).map(({ destination }) => destination));
+  const others = (host.VolumesFrom ?? []).flatMap((text) => mountsFrom(text, find)).filter(({ destination }) => !named.has(destination));
+  // Of several that bring the same place, the last one counts.
+  const inherited = [...new Map(others.map((mount) => [mount.destination, mount])).values()];
+  const taken = new Set(inherited.map(({ destination }) => destination));
+  return { requests: requests.filter(({ destination }) => !taken.has(destination)), inherited };
+}
+
 /** Record with its intent, snapshot, volumes' content, record without: in this order, so that a crash leaves what can be told apart. */
 async function layDown(context: EngineContext, container: Container, fills: ResolvedMounts['copyUp']): Promise<void> {
+  const { record } = container;
   container.intent = { action: 'create', atMs: context.now() };
   await context.registry.prepareFolder(container.id);
   const [, snapshot] = await Promise.all([
     context.registry.save(container),
-    context.snapshotter.create(container.id, container.record.image.tree, { disposable: container.record.hostConfig.AutoRemove ?? false }),
+    context.snapshotter.create(container.id, record.image.tree, {
+      disposable: record.hostConfig.AutoRemove ?? false,
+      ...(record.idMap ? { idMap: record.idMap } : {}),
+    }),
   ]);
-  for (const { destination, source } of fills) await copyUp(snapshot.rootfs, destination, source);
+  for (const { destination, name } of fills) {
+    await withVolume(context, name, { id: container.id, purpose: 'copy-up' }, (path) => copyUp(snapshot.rootfs, destination, path));
+  }
   container.intent = undefined;
   await context.registry.save(container);
 }
@@ -91,30 +114,4 @@ async function undo(context: EngineContext, id: string, volumes: readonly string
   await context.snapshotter.remove(id).catch((error) => context.report(id, error));
   await rm(context.paths.container(id), { recursive: true, force: true });
   for (const name of volumes) await context.volumes.remove(name, { force: true }).catch((error) => context.report(id, error));
-}
-
-/** What would fail at start only, said now. Answers warnings. */
-function checkDetails(context: EngineContext, request: CreateContainerRequest): string[] {
-  const host = request.HostConfig ?? {};
-  if (request.StopSignal) parseSignal(request.StopSignal);
-  for (const entry of host.ExtraHosts ?? []) parseExtraHost(entry);
-  checkUlimits(host.Ulimits);
-  const granted = capabilities(
-    { privileged: host.Privileged ?? false, add: host.CapAdd ?? null, drop: host.CapDrop ?? null },
-    context.facts.capabilities,
-  );
-  seccompFor(parseSecurityOptions(host.SecurityOpt ?? []).seccomp, host.Privileged, granted.granted);
-  const mode = networkMode(host);
-  if (mode.kind === 'container') context.registry.find(mode.container);
-  const limits = rlimits(host.Ulimits, context.facts.hardLimits, context.facts.capabilities.includes('CAP_SYS_RESOURCE'));
-  return [
-    ...(mode.kind === 'host' && Object.keys(host.PortBindings ?? {}).length > 0
-      ? ['Published ports are discarded when using host network mode']
-      : []),
-    ...granted.missing.map((name) => `capability ${name} cannot be added: the engine itself does not hold it on this host`),
-    ...limits.warnings,
-    ...(host.Memory && !context.facts.swapAccounting
-      ? ['Your kernel does not support swap limit capabilities. Memory limited without swap.']
-      : []),
-  ];
 }

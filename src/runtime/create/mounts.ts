@@ -1,14 +1,9 @@
-import { closeSync, openSync, readlinkSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import type { ContainerConfig, HostConfig, Mount } from '../../api-types/container.ts';
-import { EngineError, isErrno } from '../../base/errors.ts';
-import { O, openIn } from '../../kernel/files.ts';
-import type { Volumes } from '../../volumes/port.ts';
-import type { ContainerRecord } from '../port.ts';
+import { EngineError } from '../../base/errors.ts';
+import { mergeTmpfsOptions } from '../spec/tmpfs.ts';
 
-type RecordMount = ContainerRecord['mounts'][number];
-
+/** A mount that is asked for. */
 export type MountRequest =
   | { type: 'bind'; source: string; destination: string; readOnly: boolean; propagation: string; makeSource: boolean }
   | {
@@ -19,17 +14,26 @@ export type MountRequest =
       copyUp: boolean;
       subpath?: string;
       labels?: Record<string, string>;
+      driver?: string;
+      options?: Record<string, string>;
     }
+  | { type: 'image'; reference: string; destination: string; subpath?: string }
   | { type: 'tmpfs'; destination: string; readOnly: boolean };
 
-/** Everything to be mounted, in Docker's order of precedence: what is named later of one destination is a conflict, image volumes give way. */
-export function mountRequests(config: ContainerConfig, host: HostConfig): MountRequest[] {
+/**
+ * Everything to be mounted, in Docker's order of precedence: what is named twice of one destination is a conflict, image volumes give way.
+ * InvalidArgument `MOUNT_INVALID` throughout.
+ */
+export function mountRequests(config: Pick<ContainerConfig, 'Volumes'>, host: HostConfig): MountRequest[] {
+  const driver = host.VolumeDriver ? { driver: host.VolumeDriver } : {};
+  const withDriver = (request: MountRequest): MountRequest => (request.type === 'volume' ? { ...driver, ...request } : request);
   const explicit = [
-    ...(host.Binds ?? []).map(parseBind),
+    ...(host.Binds ?? []).map((text) => withDriver(parseBind(text))),
     ...(host.Mounts ?? []).map(parseMount),
-    ...Object.keys(host.Tmpfs ?? {}).map(
-      (path): MountRequest => ({ type: 'tmpfs', destination: cleanDestination(path, path), readOnly: false }),
-    ),
+    ...Object.entries(host.Tmpfs ?? {}).map(([path, options]): MountRequest => {
+      mergeTmpfsOptions(options.split(',').filter((option) => option !== ''));
+      return { type: 'tmpfs', destination: cleanDestination(path, path), readOnly: options.split(',').includes('ro') };
+    }),
   ];
   const taken = new Set<string>();
   for (const { destination } of explicit) {
@@ -39,154 +43,149 @@ export function mountRequests(config: ContainerConfig, host: HostConfig): MountR
   const image = Object.keys(config.Volumes ?? {})
     .map((path) => cleanDestination(path, path))
     .filter((destination) => !taken.has(destination))
-    .map((destination): MountRequest => ({ type: 'volume', destination, readOnly: false, copyUp: true }));
+    .map((destination) => withDriver({ type: 'volume', destination, readOnly: false, copyUp: true }));
   return [...explicit, ...image];
 }
 
-const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
-/** SELinux labels and hints for other platforms: accepted, without effect here, as on Docker for Linux without SELinux. */
-const ignoredModes = ['', 'rw', 'z', 'Z', 'consistent', 'cached', 'delegated'];
+export const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
+/** Of each kind one word at most. SELinux labels and hints for other platforms say nothing on Linux without SELinux, as in Docker. */
+const modeKinds: readonly (readonly string[])[] = [
+  ['rw', 'ro'],
+  ['z', 'Z'],
+  propagations,
+  ['nocopy'],
+  ['consistent', 'cached', 'delegated'],
+];
 
 /** `-v`: `/host:/inside[:mode]`, `name:/inside[:mode]`, `/inside`. */
 export function parseBind(text: string): MountRequest {
+  const wrong = (why = '') => invalid(`invalid volume specification: '${text}'${why && `: ${why}`}`);
   const parts = text.split(':');
-  if (parts.length > 3 || parts.some((part, index) => part === '' && index < 2)) throw invalid(`invalid volume specification: '${text}'`);
+  if (parts.length > 3 || parts.some((part, index) => part === '' && index < 2)) throw wrong();
   if (parts.length === 1) return { type: 'volume', destination: cleanDestination(parts[0] ?? '', text), readOnly: false, copyUp: true };
   const [source = '', target = '', mode = ''] = parts;
-  const destination = cleanDestination(target, text);
+  if (parts.length === 2 && isMode(target)) throw wrong();
+  if (!isMode(mode)) throw invalid(`invalid mode: ${mode}`);
   const words = mode.split(',');
+  const destination = cleanDestination(target, text);
   const propagation = words.find((word) => propagations.includes(word)) ?? '';
-  const unknown = words.find((word) => !propagations.includes(word) && !ignoredModes.includes(word) && word !== 'ro' && word !== 'nocopy');
-  if (unknown !== undefined) throw invalid(`invalid mode: ${mode} in volume specification '${text}'`);
   const readOnly = words.includes('ro');
-  if (source.startsWith('/'))
-    return { type: 'bind', source: posix.normalize(source), destination, readOnly, propagation, makeSource: true };
+  if (source.startsWith('/')) {
+    if (words.includes('nocopy')) throw wrong('invalid mount config for type "bind": field VolumeOptions must not be specified');
+    return { type: 'bind', source: cleanPath(source), destination, readOnly, propagation, makeSource: true };
+  }
+  if (propagation !== '') throw wrong('invalid mount config for type "volume": field BindOptions must not be specified');
   return { type: 'volume', name: source, destination, readOnly, copyUp: !words.includes('nocopy') };
 }
 
+function isMode(text: string): boolean {
+  if (text === '') return true;
+  const kinds = text.split(',').map((word) => modeKinds.findIndex((kind) => kind.includes(word)));
+  return !kinds.includes(-1) && new Set(kinds).size === kinds.length;
+}
+
 function parseMount(mount: Mount): MountRequest {
-  const fail = (why: string) => invalid(`invalid mount config for type "${mount.Type}": ${why}`);
+  const fail = (why: string) => invalid(`invalid mount config for type ${JSON.stringify(mount.Type)}: ${why}`);
+  for (const [type, field] of optionFields) if (mount.Type !== type && mount[field]) throw fail(`field ${field} must not be specified`);
   if (!mount.Target) throw fail('field Target must not be empty');
+  if (!mount.Target.startsWith('/')) throw fail(`invalid mount path: '${mount.Target}' mount path must be absolute`);
   const destination = cleanDestination(mount.Target, mount.Target);
-  const readOnly = mount.ReadOnly ?? false;
   switch (mount.Type) {
-    case 'bind': {
-      if (!mount.Source) throw fail('field Source must not be empty');
-      if (!mount.Source.startsWith('/')) throw fail(`invalid mount path: '${mount.Source}' mount path must be absolute`);
-      const propagation = mount.BindOptions?.Propagation ?? '';
-      if (propagation !== '' && !propagations.includes(propagation)) throw fail(`invalid propagation mode: ${propagation}`);
-      return {
-        type: 'bind',
-        source: posix.normalize(mount.Source),
-        destination,
-        readOnly,
-        propagation,
-        makeSource: mount.BindOptions?.CreateMountpoint ?? false,
-      };
-    }
+    case 'bind':
+      return parseBindMount(mount, destination, fail);
     case 'volume':
-      return {
-        type: 'volume',
-        destination,
-        readOnly,
-        copyUp: !mount.VolumeOptions?.NoCopy,
-        ...(mount.Source ? { name: mount.Source } : {}),
-        ...(mount.VolumeOptions?.Subpath ? { subpath: mount.VolumeOptions.Subpath } : {}),
-        ...(mount.VolumeOptions?.Labels ? { labels: mount.VolumeOptions.Labels } : {}),
-      };
+      return parseVolumeMount(mount, destination, fail);
+    case 'image':
+      if (!mount.Source) throw fail('field Source must not be empty');
+      checkSubpath(mount.ImageOptions?.Subpath, fail);
+      return { type: 'image', reference: mount.Source, destination, ...subpathOf(mount.ImageOptions?.Subpath) };
     case 'tmpfs':
       if (mount.Source) throw fail('field Source must not be specified');
-      return { type: 'tmpfs', destination, readOnly };
+      checkTmpfs(mount, fail);
+      return { type: 'tmpfs', destination, readOnly: mount.ReadOnly ?? false };
     default:
       throw fail('mount type unknown');
   }
 }
 
+const optionFields = [
+  ['bind', 'BindOptions'],
+  ['volume', 'VolumeOptions'],
+  ['image', 'ImageOptions'],
+  ['tmpfs', 'TmpfsOptions'],
+] as const;
+
+type Fail = (why: string) => EngineError;
+
+function parseBindMount(mount: Mount, destination: string, fail: Fail): MountRequest {
+  const { Propagation: propagation = '', CreateMountpoint, ReadOnlyNonRecursive, ReadOnlyForceRecursive } = mount.BindOptions ?? {};
+  if (!mount.Source) throw fail('field Source must not be empty');
+  if (propagation !== '' && !propagations.includes(propagation)) throw fail(`invalid propagation mode: ${propagation}`);
+  if (!mount.Source.startsWith('/')) throw fail(`invalid mount path: '${mount.Source}' mount path must be absolute`);
+  if (ReadOnlyNonRecursive && ReadOnlyForceRecursive) throw fail('mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive');
+  if ((ReadOnlyNonRecursive || ReadOnlyForceRecursive) && !mount.ReadOnly)
+    throw fail(`${ReadOnlyForceRecursive ? 'ReadOnlyForceRecursive' : 'ReadOnlyNonRecursive'} needs ReadOnly`);
+  return {
+    type: 'bind',
+    source: cleanPath(mount.Source),
+    destination,
+    readOnly: mount.ReadOnly ?? false,
+    propagation,
+    makeSource: CreateMountpoint ?? false,
+  };
+}
+
+function parseVolumeMount(mount: Mount, destination: string, fail: Fail): MountRequest {
+  const { NoCopy, Subpath, Labels, DriverConfig } = mount.VolumeOptions ?? {};
+  if (Subpath && !mount.Source) throw fail('must not set Subpath when using anonymous volumes');
+  checkSubpath(Subpath, fail);
+  return {
+    type: 'volume',
+    destination,
+    readOnly: mount.ReadOnly ?? false,
+    copyUp: !NoCopy,
+    ...(mount.Source ? { name: mount.Source } : {}),
+    ...subpathOf(Subpath),
+    ...(Labels ? { labels: Labels } : {}),
+    ...(DriverConfig?.Name ? { driver: DriverConfig.Name } : {}),
+    ...(DriverConfig?.Options ? { options: DriverConfig.Options } : {}),
+  };
+}
+
+function subpathOf(subpath: string | undefined): { subpath?: string } {
+  return subpath ? { subpath: posix.normalize(subpath) } : {};
+}
+
+/** By its letters only; what symlinks in the volume make of it is found out when it is opened. */
+function checkSubpath(subpath: string | undefined, fail: Fail): void {
+  if (!subpath) return;
+  const clean = posix.normalize(subpath);
+  if (clean.startsWith('/') || clean === '..' || clean.startsWith('../') || clean.includes('\0'))
+    throw fail('subpath must be a relative path within the volume');
+}
+
+function checkTmpfs({ TmpfsOptions }: Mount, fail: Fail): void {
+  const { SizeBytes = 0, Mode = 0, Options = [] } = TmpfsOptions ?? {};
+  if (SizeBytes < 0) throw fail(`invalid tmpfs size: ${SizeBytes}`);
+  if (Mode < 0 || Mode > 0o7777) throw fail(`invalid tmpfs mode: ${Mode}`);
+  for (const words of Options) {
+    if (words.length < 1 || words.length > 2) throw fail('invalid option array length');
+    if (!['exec', 'noexec'].includes(words[0] ?? '') || words.length === 2) throw fail(`invalid option: ${words.join('=')}`);
+  }
+}
+
+export function cleanPath(path: string): string {
+  return posix.normalize(path).replace(/(.)\/$/, '$1');
+}
+
 function cleanDestination(path: string, whole: string): string {
   if (!path.startsWith('/')) throw invalid(`invalid mount path: '${path}' mount path must be absolute (in '${whole}')`);
-  const clean = posix.normalize(path).replace(/(.)\/$/, '$1');
+  if (path.includes('\0')) throw invalid(`invalid mount path: ${JSON.stringify(path)} holds a NUL`);
+  const clean = cleanPath(path);
   if (clean === '/') throw invalid(`invalid specification: destination can't be '/' (in '${whole}')`);
   return clean;
 }
 
-function invalid(message: string): EngineError {
-  return new EngineError('InvalidArgument', 'MOUNT_INVALID', message);
-}
-
-export type ResolvedMounts = {
-  mounts: RecordMount[];
-  /** Volumes to be filled from the image where they are empty. */
-  copyUp: { destination: string; source: string }[];
-  /** Volumes made here, to be removed when the creation fails. */
-  made: string[];
-};
-
-/** Makes what is missing: volumes, and host folders of `-v`. */
-export async function resolveMounts(requests: readonly MountRequest[], volumes: Volumes): Promise<ResolvedMounts> {
-  const result: ResolvedMounts = { mounts: [], copyUp: [], made: [] };
-  try {
-    for (const request of requests) await resolveMount(request, volumes, result);
-  } catch (error) {
-    for (const name of result.made) await volumes.remove(name, { force: true });
-    throw error;
-  }
-  return result;
-}
-
-async function resolveMount(request: MountRequest, volumes: Volumes, result: ResolvedMounts): Promise<void> {
-  const { destination, readOnly } = request;
-  if (request.type === 'tmpfs') {
-    result.mounts.push({ type: 'tmpfs', source: '', destination, readOnly });
-  } else if (request.type === 'bind') {
-    await ensureSource(request);
-    const { source, propagation } = request;
-    result.mounts.push({ type: 'bind', source, destination, readOnly, ...(propagation === '' ? {} : { propagation }) });
-  } else {
-    const volume = await volumes.create({
-      ...(request.name ? { name: request.name } : {}),
-      ...(request.labels ? { labels: request.labels } : {}),
-    });
-    if (request.name === undefined) result.made.push(volume.name);
-    const source = request.subpath ? volumeSubpath(volume.mountpoint, request.subpath) : volume.mountpoint;
-    result.mounts.push({ type: 'volume', name: volume.name, source, destination, readOnly });
-    if (request.copyUp && !request.subpath) result.copyUp.push({ destination, source });
-  }
-}
-
-/** `-v` makes a missing host folder, owned by root; `--mount` says that it is missing. */
-async function ensureSource(request: { source: string; makeSource: boolean }): Promise<void> {
-  try {
-    await stat(request.source);
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
-    if (!request.makeSource) throw invalid(`invalid mount config for type "bind": bind source path does not exist: ${request.source}`);
-    await mkdir(request.source, { recursive: true, mode: 0o755 });
-  }
-}
-
-/** What a volume holds is the containers' to write: no symlink in it may lead out. */
-function volumeSubpath(mountpoint: string, subpath: string): string {
-  const root = openSync(mountpoint, 'r');
-  try {
-    const fd = openIn(root, subpath, O.PATH);
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP'))
-      throw invalid(`cannot access path ${join(mountpoint, subpath)}: no such file or directory`);
-    throw error;
-  } finally {
-    closeSync(root);
-  }
-}
-
-/** `--volumes-from ID[:ro|rw]`: all mounts of another container, which give way to those that are named. */
-export function mountsFrom(text: string, find: (name: string) => ContainerRecord): RecordMount[] {
-  const [, name = '', mode] = /^(.+?)(?::(ro|rw|z))?$/.exec(text) ?? [];
-  return find(name)
-    .mounts.filter(({ type }) => type !== 'tmpfs')
-    .map((mount) => ({ ...mount, readOnly: mount.readOnly || mode === 'ro' }));
+export function invalid(message: string, hint?: string): EngineError {
+  return new EngineError('InvalidArgument', 'MOUNT_INVALID', message, { hint });
 }

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ContainerConfig, HostConfig } from '../../api-types/container.ts';
 import { buildSpec, encodeSpec, type HostFacts, type SpecInput } from './build.ts';
+import type { Controls } from './controls.ts';
+import { defaultSettings } from './facts.ts';
 
 const all = [
   'CAP_CHOWN',
@@ -21,12 +23,37 @@ const all = [
   'CAP_SYS_ADMIN',
   'CAP_NET_ADMIN',
 ];
+const allControls: Controls = {
+  memory: true,
+  memoryReservation: true,
+  swappiness: true,
+  oomKillDisable: true,
+  kernelMemoryTcp: true,
+  pids: true,
+  cpuShares: true,
+  cpuQuota: true,
+  cpuRealtime: true,
+  cpuset: { cpus: '0-3', mems: '0' },
+  ioWeight: true,
+  ioWeightDevice: true,
+  ioReadBytes: true,
+  ioWriteBytes: true,
+  ioReadOperations: true,
+  ioWriteOperations: true,
+  cgroupNamespaces: true,
+};
 const facts: HostFacts = {
   capabilities: all,
   hardLimits: new Map([['nofile', 20_000]]),
   swapAccounting: true,
   cgroupVersion: 1,
   apparmor: undefined,
+  selinux: false,
+  cpus: 4,
+  oomScoreAdj: 0,
+  recursiveReadOnly: true,
+  controls: allControls,
+  settings: defaultSettings,
 };
 
 function build(hostConfig: HostConfig = {}, config: ContainerConfig = {}, more: Partial<SpecInput> = {}) {

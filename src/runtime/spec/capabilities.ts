@@ -72,8 +72,8 @@ export type CapabilityRequest = { privileged?: boolean; add?: readonly string[] 
  */
 export function capabilities(request: CapabilityRequest, available: readonly string[]): { granted: string[]; missing: string[] } {
   const all = available;
-  const add = (request.add ?? []).map(parseCapability);
-  const drop = (request.drop ?? []).map(parseCapability);
+  const add = (request.add ?? []).map((name) => parseCapability(name, 'CapAdd'));
+  const drop = (request.drop ?? []).map((name) => parseCapability(name, 'CapDrop'));
   if (request.privileged) return { granted: [...all], missing: [] };
   const start = add.includes('ALL') ? all : drop.includes('ALL') ? [] : defaults.map((name) => `CAP_${name}`);
   const wanted = new Set(start);
@@ -84,11 +84,11 @@ export function capabilities(request: CapabilityRequest, available: readonly str
 }
 
 /** `net_admin`, `CAP_NET_ADMIN` and `NET_ADMIN` are one; `ALL` stays. InvalidArgument for what no kernel knows. */
-export function parseCapability(text: string): string {
+export function parseCapability(text: string, field: 'CapAdd' | 'CapDrop'): string {
   const name = text.toUpperCase().replace(/^CAP_/, '');
   if (name === 'ALL') return 'ALL';
   if (!(names as readonly string[]).includes(name)) {
-    throw new EngineError('InvalidArgument', 'CAPABILITY_UNKNOWN', `invalid capability: "${text}"`, {
+    throw new EngineError('InvalidArgument', 'CAPABILITY_UNKNOWN', `invalid ${field}: unknown capability: "CAP_${name}"`, {
       hint: 'See capabilities(7) for the names, such as NET_ADMIN.',
     });
   }

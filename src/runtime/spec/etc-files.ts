@@ -8,6 +8,8 @@ export type HostsInput = {
   /** `name:address`, as --add-host; `host-gateway` stands for `gateway`. */
   extraHosts: readonly string[];
   gateway?: string | undefined;
+  /** Lines of containers that are linked to. */
+  links?: readonly string[] | undefined;
 };
 
 /** /etc/hosts as Docker writes it. */
@@ -21,6 +23,7 @@ export function hostsFile(input: HostsInput): string {
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
     ...extraHostLines(input.extraHosts, input.gateway),
+    ...(input.links ?? []),
     ...input.addresses.map((address) => `${address}\t${own}`),
     '',
   ].join('\n');

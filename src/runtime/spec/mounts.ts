@@ -1,21 +1,26 @@
+import { posix } from 'node:path';
 import type { HostConfig, Mount } from '../../api-types/container.ts';
 import type { ContainerRecord } from '../port.ts';
+import { mergeTmpfsOptions } from './tmpfs.ts';
 import type { SpecMount } from './types.ts';
-
-export const defaultShmBytes = 64 << 20;
 
 export type SystemMountOptions = {
   privileged: boolean;
+  /** Whether the container may write to its control groups. */
+  writableCgroups: boolean;
   shmBytes: number;
   /** Host path to bind at /dev/shm: the host's own, or one that containers share. */
   shmSource?: string | undefined;
+  /** No /dev/shm at all. */
+  withoutShm: boolean;
   hostIpc: boolean;
 };
 
+const guarded = ['nosuid', 'noexec', 'nodev'];
+
 /** What every container has: Docker's list, in its order. */
 export function systemMounts(options: SystemMountOptions): SpecMount[] {
-  const access = options.privileged ? 'rw' : 'ro';
-  const guarded = ['nosuid', 'noexec', 'nodev'];
+  const access = (writable: boolean) => (writable ? 'rw' : 'ro');
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: guarded },
     { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
@@ -25,15 +30,18 @@ export function systemMounts(options: SystemMountOptions): SpecMount[] {
       source: 'devpts',
       options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
     },
-    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...guarded, access] },
-    { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: [access, ...guarded] },
+    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...guarded, access(options.privileged)] },
+    { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: [access(options.writableCgroups), ...guarded] },
     options.hostIpc
       ? bind('/dev/mqueue', '/dev/mqueue')
       : { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: guarded },
-    options.shmSource !== undefined
-      ? bind(options.shmSource, '/dev/shm', guarded)
-      : { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: [...guarded, 'mode=1777', `size=${options.shmBytes}`] },
+    ...(options.withoutShm ? [] : [sharedMemory(options)]),
   ];
+}
+
+function sharedMemory({ shmSource, shmBytes }: SystemMountOptions): SpecMount {
+  if (shmSource !== undefined) return bind(shmSource, '/dev/shm', guarded);
+  return { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: [...guarded, 'mode=1777', `size=${shmBytes}`] };
 }
 
 function bind(source: string, destination: string, options: string[] = []): SpecMount {
@@ -45,38 +53,56 @@ export function fileMount(source: string, destination: string, readOnly = false)
   return { destination, type: 'bind', source, options: ['rbind', 'rprivate', ...(readOnly ? ['ro'] : [])] };
 }
 
-/** What the user asked for: binds, volumes and tmpfs. */
-export function userMounts(mounts: ContainerRecord['mounts'], host: HostConfig): SpecMount[] {
+export type UserMountOptions = {
+  /** Whether kernel and runtime can make what is mounted below read-only too. */
+  recursiveReadOnly: boolean;
+  /** In a user namespace, flags of the source's mount cannot be taken away. */
+  lockedFlags?: ((source: string) => readonly string[]) | undefined;
+};
+
+/** What the user asked for: binds, volumes, images and tmpfs. */
+export function userMounts(mounts: ContainerRecord['mounts'], host: HostConfig, options: UserMountOptions): SpecMount[] {
   return mounts.map((mount) => {
-    const asked = host.Mounts?.find(({ Target }) => Target === mount.destination);
-    if (mount.type === 'tmpfs') return tmpfsMount(mount.destination, host.Tmpfs?.[mount.destination], asked, mount.readOnly);
-    const recursion = asked?.BindOptions?.NonRecursive ? 'bind' : 'rbind';
+    const asked = host.Mounts?.find(({ Target, Type }) => cleanPath(Target) === mount.destination && Type === mount.type);
+    if (mount.type === 'tmpfs') return tmpfsMount(mount.destination, tmpfsText(host, mount.destination), asked, mount.readOnly);
     return {
       destination: mount.destination,
       type: 'bind',
       source: mount.source,
-      options: [recursion, mount.readOnly ? 'ro' : 'rw', mount.propagation || 'rprivate'],
+      options: [
+        asked?.BindOptions?.NonRecursive ? 'bind' : 'rbind',
+        mount.readOnly ? readOnlyOption(asked, options) : 'rw',
+        mount.propagation || 'rprivate',
+        ...(options.lockedFlags?.(mount.source) ?? []),
+      ],
     };
   });
 }
 
+/** As Docker since 25: read-only means all below, where that can be had and nobody asked otherwise. */
+function readOnlyOption(asked: Mount | undefined, { recursiveReadOnly }: UserMountOptions): 'ro' | 'rro' {
+  return recursiveReadOnly && !asked?.BindOptions?.ReadOnlyNonRecursive ? 'rro' : 'ro';
+}
+
+function cleanPath(path: string): string {
+  return posix.normalize(path).replace(/(.)\/$/, '$1');
+}
+
+function tmpfsText(host: HostConfig, destination: string): string | undefined {
+  return Object.entries(host.Tmpfs ?? {}).find(([path]) => cleanPath(path) === destination)?.[1];
+}
+
 function tmpfsMount(destination: string, text: string | undefined, asked: Mount | undefined, readOnly: boolean): SpecMount {
-  const own = (text ?? '').split(',').filter((option) => option !== '');
-  const { SizeBytes, Mode } = asked?.TmpfsOptions ?? {};
-  return {
-    destination,
-    type: 'tmpfs',
-    source: 'tmpfs',
-    options: [
-      'noexec',
-      'nosuid',
-      'nodev',
-      ...(readOnly ? ['ro'] : []),
-      ...own,
-      ...(SizeBytes ? [`size=${SizeBytes}`] : []),
-      ...(Mode !== undefined && Mode !== 0 ? [`mode=${Mode.toString(8)}`] : []),
-    ],
-  };
+  const { SizeBytes, Mode, Options = [] } = asked?.TmpfsOptions ?? {};
+  const options = mergeTmpfsOptions([
+    ...['noexec', 'nosuid', 'nodev', 'rprivate'],
+    ...(readOnly ? ['ro'] : []),
+    ...(text ?? '').split(',').filter((option) => option !== ''),
+    ...(SizeBytes ? [`size=${SizeBytes}`] : []),
+    ...(Mode ? [`mode=${Mode.toString(8)}`] : []),
+    ...Options.map((words) => words.join('=')),
+  ]);
+  return { destination, type: 'tmpfs', source: 'tmpfs', options };
 }
 
 /**

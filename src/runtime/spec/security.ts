@@ -1,8 +1,4 @@
-import { readFileSync } from 'node:fs';
-import type { HostConfig } from '../../api-types/container.ts';
-import { EngineError, isErrno } from '../../base/errors.ts';
-import { defaultSeccomp } from './seccomp.ts';
-import type { Seccomp } from './types.ts';
+import { EngineError } from '../../base/errors.ts';
 
 /** Kernel settings that would tell of the host, or let a container change it. Docker's lists. */
 export const maskedPaths = [
@@ -23,131 +19,68 @@ export const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys',
 
 export type SecurityOptions = {
   noNewPrivileges: boolean;
-  /** Undefined for the default; a profile's JSON text, or `unconfined`. */
+  /** Undefined for the default; `unconfined`, `builtin` or a profile's JSON text. */
   seccomp?: string | undefined;
   apparmor?: string | undefined;
+  /** SELinux's, each as `type:value`, or `disable`. */
+  labels: string[];
+  /** Undefined: only privileged containers. */
+  writableCgroups?: boolean | undefined;
   unmaskAll: boolean;
 };
 
-/** --security-opt in both of Docker's spellings, `key=value` and `key:value`. InvalidArgument `SECURITY_OPT_INVALID`. */
+/**
+ * --security-opt in both of Docker's spellings, `key=value` and `key:value`. `systempaths=unconfined` is a client's word for empty
+ * MaskedPaths, taken here too. InvalidArgument `SECURITY_OPT_INVALID`.
+ */
 export function parseSecurityOptions(options: readonly string[]): SecurityOptions {
-  const result: SecurityOptions = { noNewPrivileges: false, unmaskAll: false };
+  const result: SecurityOptions = { noNewPrivileges: false, unmaskAll: false, labels: [] };
   for (const option of options) {
-    const [key = '', value] = split(option);
-    if (key === 'no-new-privileges' && (value === undefined || value === 'true' || value === 'false'))
-      result.noNewPrivileges = value !== 'false';
-    else if (key === 'seccomp' && value) result.seccomp = value;
-    else if (key === 'apparmor' && value) result.apparmor = value;
-    else if (key === 'systempaths' && value === 'unconfined') result.unmaskAll = true;
-    else if (key === 'label' && value)
-      continue; // SELinux labels: without SELinux on the host they say nothing, as in Docker.
-    else {
-      throw new EngineError('InvalidArgument', 'SECURITY_OPT_INVALID', `invalid --security-opt: "${option}"`, {
-        hint: 'Known are no-new-privileges, seccomp=unconfined|PROFILE, apparmor=PROFILE, systempaths=unconfined.',
-      });
-    }
+    if (option === 'no-new-privileges') result.noNewPrivileges = true;
+    else if (option === 'writable-cgroups') result.writableCgroups = true;
+    else if (option === 'disable') result.labels.push('disable');
+    else readOption(option, result);
   }
   return result;
 }
 
-function split(option: string): [string, string | undefined] {
-  const at = option.search(/[=:]/);
-  return at === -1 ? [option, undefined] : [option.slice(0, at), option.slice(at + 1)];
+function readOption(option: string, result: SecurityOptions): void {
+  const at = option.includes('=') ? option.indexOf('=') : option.indexOf(':');
+  if (at === -1) throw invalid(1, option);
+  const [key, value] = [option.slice(0, at), option.slice(at + 1)];
+  if (key === 'no-new-privileges') result.noNewPrivileges = parseBoolean(value, option);
+  else if (key === 'writable-cgroups') result.writableCgroups = parseBoolean(value, option);
+  else if (key === 'systempaths' && value === 'unconfined') result.unmaskAll = true;
+  else if (key === 'seccomp' && value !== '') result.seccomp = value;
+  else if (key === 'apparmor' && value !== '') result.apparmor = value;
+  else if (key === 'label' && value !== '') result.labels.push(value);
+  else throw invalid(2, option);
 }
 
-/** The filter for a process with these capabilities; undefined for none. */
-export function seccompFor(
-  asked: string | undefined,
-  privileged: boolean | undefined,
-  capabilities: readonly string[],
-): Seccomp | undefined {
-  if (asked === 'unconfined' || (privileged && asked === undefined)) return undefined;
-  if (asked === undefined || asked === 'builtin') return defaultSeccomp(capabilities);
-  return customSeccomp(asked, capabilities);
+/** As Go's strconv.ParseBool. */
+function parseBoolean(text: string, option: string): boolean {
+  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
+  if (['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false;
+  throw invalid(2, option);
 }
 
-type ProfileRule = {
-  names?: string[];
-  name?: string;
-  action: string;
-  errnoRet?: number;
-  args?: { index: number; value: number; valueTwo?: number; op: string }[] | null;
-  includes?: { caps?: string[]; arches?: string[] };
-  excludes?: { caps?: string[]; arches?: string[] };
-};
-type Profile = {
-  defaultAction: string;
-  defaultErrnoRet?: number;
-  architectures?: string[];
-  archMap?: { architecture: string; subArchitectures?: string[] | null }[];
-  syscalls?: ProfileRule[];
-};
-
-const profileArches: Record<string, string[]> = { x64: ['amd64', 'x86', 'x32'], arm64: ['arm64', 'arm'] };
-
-/** A profile in Docker's JSON format: conditions are resolved here, since runtimes do not know them. */
-function customSeccomp(text: string, capabilities: readonly string[]): Seccomp {
-  const profile = parseProfile(text);
-  const machine = profileArches[process.arch] ?? [];
-  const matches = (filter: ProfileRule['includes']) => ({
-    caps: filter?.caps?.some((name) => capabilities.includes(name)),
-    arches: filter?.arches?.some((arch) => machine.includes(arch)),
+/** Docker tells by a number which of its checks refused; clients match the words. */
+function invalid(check: 1 | 2, option: string): EngineError {
+  return new EngineError('InvalidArgument', 'SECURITY_OPT_INVALID', `invalid --security-opt ${check}: ${JSON.stringify(option)}`, {
+    hint: 'Known are no-new-privileges, seccomp=unconfined|builtin|PROFILE, apparmor=PROFILE, label=…, systempaths=unconfined, writable-cgroups.',
   });
-  const applies = (rule: ProfileRule) => {
-    const [include, exclude] = [matches(rule.includes), matches(rule.excludes)];
-    return include.caps !== false && include.arches !== false && !exclude.caps && !exclude.arches;
-  };
-  return {
-    defaultAction: profile.defaultAction,
-    ...(profile.defaultErrnoRet !== undefined ? { defaultErrnoRet: profile.defaultErrnoRet } : {}),
-    architectures: profile.architectures ?? defaultSeccomp([]).architectures ?? [],
-    syscalls: (profile.syscalls ?? []).filter(applies).map((rule) => ({
-      names: rule.names ?? (rule.name ? [rule.name] : []),
-      action: rule.action,
-      ...(rule.errnoRet !== undefined ? { errnoRet: rule.errnoRet } : {}),
-      ...(rule.args && rule.args.length > 0 ? { args: rule.args } : {}),
-    })),
-  };
 }
 
-function parseProfile(text: string): Profile {
-  try {
-    const profile = JSON.parse(text) as Profile;
-    if (typeof profile?.defaultAction === 'string' && (profile.syscalls === undefined || Array.isArray(profile.syscalls))) return profile;
-  } catch (error) {
-    throw new EngineError('InvalidArgument', 'SECCOMP_INVALID', `decoding seccomp profile failed: ${(error as Error).message}`, {
-      hint: 'Clients send the profile itself, as JSON; check the file that was given.',
-      cause: error,
-    });
-  }
-  throw new EngineError(
-    'InvalidArgument',
-    'SECCOMP_INVALID',
-    'decoding seccomp profile failed: it has no defaultAction or no list of syscalls',
-  );
-}
-
-/** The profile to run under: what was asked, Docker's default where it is loaded, none where the host has no AppArmor. */
-export function apparmorProfile(
-  asked: string | undefined,
-  host: Pick<HostConfig, 'Privileged'>,
-  loaded: readonly string[] | undefined,
-): string | undefined {
-  if (loaded === undefined) return undefined;
-  if (asked !== undefined) return asked;
-  if (host.Privileged) return 'unconfined';
-  return loaded.includes('docker-default') ? 'docker-default' : undefined;
-}
-
-/** Names of loaded profiles; undefined when the kernel runs without AppArmor. */
-export function loadedApparmorProfiles(): string[] | undefined {
-  try {
-    if (readFileSync('/sys/module/apparmor/parameters/enabled', 'latin1').trim() !== 'Y') return undefined;
-    return readFileSync('/sys/kernel/security/apparmor/profiles', 'latin1')
-      .split('\n')
-      .flatMap((line) => /^(.+) \(\w+\)$/.exec(line)?.[1] ?? []);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'EACCES', 'EPERM')) return undefined;
-    throw error;
-  }
+/** Options that say nothing on this host; empty when there is nothing to tell. */
+export function securityWarnings(
+  { apparmor, labels }: SecurityOptions,
+  host: { apparmor: readonly string[] | undefined; selinux: boolean },
+): string[] {
+  const profile = apparmor !== undefined && apparmor !== 'unconfined' && host.apparmor === undefined;
+  const set = labels.filter((label) => label !== 'disable');
+  const why = host.selinux ? 'the engine does not set SELinux labels yet' : 'SELinux is not enabled on this host';
+  return [
+    ...(profile ? [`AppArmor is not enabled on this host: the profile "${apparmor}" has no effect`] : []),
+    ...set.map((label) => `label=${label} has no effect: ${why}`),
+  ];
 }
