@@ -4,8 +4,8 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 
-/** Protocols that a request may switch to; any other Upgrade header (curl's h2c, a browser's websocket) is ignored as HTTP allows. */
-const protocols = ['tcp', 'slipway-run'];
+/** Protocols that a request may switch to; any other Upgrade header (curl's h2c) is ignored as HTTP allows. */
+const protocols = ['tcp', 'slipway-run', 'websocket'];
 
 /** PEM. Only clients whose certificate comes from `ca` get through the handshake. */
 export type MutualTls = { ca: Buffer; cert: Buffer; key: Buffer };
@@ -33,6 +33,10 @@ export function createHttpServer(app: FastifyInstance, options: Options = {}): S
   };
   const route = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
   const server = options.tls === undefined ? createServer(common, route) : createTlsServer({ ...common, ...mutual(options.tls) }, route);
+  // Attach and exec end one direction before the other. Not from the start: a peer that left during the handshake would be waited for.
+  server.on('secureConnection', (socket: TLSSocket) => {
+    socket.allowHalfOpen = true;
+  });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => routeUpgrade(app, request, socket, head));
   server.on('clientError', (_error: Error, socket: Duplex) => refuse(socket));
   return server;
@@ -46,8 +50,6 @@ function mutual(tls: MutualTls) {
     rejectUnauthorized: true,
     // Before it, a client may do nothing, so it may not take long either.
     handshakeTimeout: 10_000,
-    // Attach and exec end one direction before the other, as on a unix socket.
-    allowHalfOpen: true,
   };
 }
 

@@ -127,7 +127,10 @@ export class Listeners {
       connections.add(socket);
       socket.on('close', () => connections.delete(socket));
     });
-    server.on('error', (error: Error) => this.#log.error({ err: error, listener: shown }, 'the listener failed'));
+    // Before it listens, an error is whoever opens it's to tell.
+    server.once('listening', () =>
+      server.on('error', (error: Error) => this.#log.error({ err: error, listener: shown }, 'the listener failed')),
+    );
     this.#closers.push(() => closeServer(server, connections));
     return server;
   }
