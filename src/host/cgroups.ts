@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { EngineError } from '../base/errors.ts';
 import { listMounts, type MountInfo } from '../kernel/mount.ts';
 import { readText } from './kernel.ts';
 import type { Choice, HostItem } from './report.ts';
@@ -47,10 +48,29 @@ export function cgroupItems({ mode, controllers, systemd }: CgroupFacts): HostIt
   ];
 }
 
-export function chooseCgroupDriver({ mode, systemd }: CgroupFacts): Choice {
+export type CgroupDriver = 'cgroupfs' | 'systemd';
+
+/** `asked` is the configuration's. As Docker: systemd where it runs and all controllers are version 2, for then it owns the hierarchy. */
+export function chooseCgroupDriver(
+  { mode, systemd }: CgroupFacts,
+  asked: CgroupDriver | 'auto' = 'auto',
+): Choice & { name: CgroupDriver | undefined } {
   if (mode === 'none') return { name: undefined, why: 'no control groups are mounted' };
-  const beside = systemd ? '; systemd leaves them alone, as its unit for the engine has Delegate=yes' : ', and no systemd runs here';
+  if (asked === 'systemd' && !systemd) return { name: undefined, why: 'the configuration names systemd, which does not run here' };
+  if (asked !== 'auto') return { name: asked, why: 'the configuration names it' };
+  if (systemd && mode === 'v2')
+    return { name: 'systemd', why: 'systemd runs here and owns the one hierarchy: each container is a scope of its' };
+  const beside = systemd ? ' beside the groups of systemd' : ', and no systemd runs here';
   return { name: 'cgroupfs', why: `the engine makes its own groups in the hierarchy${beside}` };
+}
+
+/** The driver that the engine is to use. Unavailable `CGROUP_DRIVER` when the one that the configuration names does not work here. */
+export function requireCgroupDriver(facts: CgroupFacts, asked: CgroupDriver | 'auto'): CgroupDriver {
+  const { name, why } = chooseCgroupDriver(facts, asked);
+  if (name !== undefined) return name;
+  throw new EngineError('Unavailable', 'CGROUP_DRIVER', `cgroup-driver: ${why}`, {
+    hint: asked === 'systemd' ? 'Use cgroup-driver = "cgroupfs", or leave it out.' : 'Mount them: mount -t cgroup2 none /sys/fs/cgroup.',
+  });
 }
 
 /** crun 1.8 says "cgroups in hybrid mode not supported" when it makes a container, not before. */

@@ -1,9 +1,10 @@
-import { type CgroupFacts, cgroupItems, chooseCgroupDriver, crunWorks, readCgroups } from './cgroups.ts';
+import { type CgroupDriver, type CgroupFacts, cgroupItems, chooseCgroupDriver, crunWorks, readCgroups } from './cgroups.ts';
 import { type Kernel, kernelItems, readKernel, supportsErofsOverlay } from './kernel.ts';
 import { type Program, probeProgram, programItem, runProgram } from './programs.ts';
 import { type Choice, type HostItem, type HostReport, isReady } from './report.ts';
-import { limitItems, securityItems } from './security.ts';
+import { chooseAppArmor, chooseDevices, limitItems, securityItems } from './security.ts';
 import { storageItems } from './storage.ts';
+import { chooseUserNamespaces, type Remap } from './userns.ts';
 
 export type InspectOptions = {
   root: string;
@@ -13,6 +14,12 @@ export type InspectOptions = {
   /** Of the configuration; wins over what is found. */
   defaultRuntime?: string | undefined;
   runtimes?: Readonly<Record<string, { path: string }>> | undefined;
+  /** Of the configuration. */
+  cgroupDriver?: CgroupDriver | 'auto' | undefined;
+  usernsRemap?: string | undefined;
+  cdiDirs?: readonly string[] | undefined;
+  /** What the daemon made of `usernsRemap`. */
+  remap?: Remap | undefined;
   /** Paths of the configuration, by program name; the init's under `catatonit`. */
   paths?: Readonly<Record<string, string | undefined>> | undefined;
 };
@@ -46,10 +53,13 @@ export async function inspectHost(options: InspectOptions): Promise<HostReport> 
     unknown: privileged ? [] : unknownWithoutRoot,
     choices: {
       runtime,
-      cgroupDriver: chooseCgroupDriver(cgroups),
+      cgroupDriver: chooseCgroupDriver(cgroups, options.cgroupDriver),
       snapshotter: options.snapshotter ?? guessSnapshotter(kernel),
       network,
       init,
+      userNamespaces: chooseUserNamespaces(options.usernsRemap, options.remap),
+      appArmor: chooseAppArmor(),
+      devices: chooseDevices(options.cdiDirs ?? ['/etc/cdi', '/var/run/cdi']),
     },
     items,
   };

@@ -17,7 +17,16 @@ const report = (items: HostItem[], fields: Partial<HostReport> = {}): HostReport
   run: '/run/r',
   privileged: true,
   unknown: [],
-  choices: { runtime: choice, cgroupDriver: choice, snapshotter: choice, network: choice, init: choice },
+  choices: {
+    runtime: choice,
+    cgroupDriver: choice,
+    snapshotter: choice,
+    network: choice,
+    init: choice,
+    userNamespaces: choice,
+    appArmor: choice,
+    devices: choice,
+  },
   items,
   ...fields,
 });

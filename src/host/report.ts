@@ -28,7 +28,16 @@ export type HostReport = {
   privileged: boolean;
   /** What could not be looked at, and why; empty for root. */
   unknown: string[];
-  choices: { runtime: Choice; cgroupDriver: Choice; snapshotter: Choice; network: Choice; init: Choice };
+  choices: {
+    runtime: Choice;
+    cgroupDriver: Choice;
+    snapshotter: Choice;
+    network: Choice;
+    init: Choice;
+    userNamespaces: Choice;
+    appArmor: Choice;
+    devices: Choice;
+  };
   items: HostItem[];
 };
 
@@ -55,6 +64,9 @@ const choiceNames: Record<keyof HostReport['choices'], string> = {
   snapshotter: 'snapshotter',
   network: 'networks',
   init: 'init',
+  userNamespaces: 'user namespaces',
+  appArmor: 'AppArmor profile',
+  devices: 'CDI devices',
 };
 
 /** For people: one line an item, then what was chosen and what to do. Colours only when asked for. */

@@ -1,9 +1,12 @@
+import { readdirSync } from 'node:fs';
+import { isErrno } from '../base/errors.ts';
 import { readText } from './kernel.ts';
-import type { HostItem } from './report.ts';
+import { aptInstall } from './packages.ts';
+import { findProgram } from './programs.ts';
+import type { Choice, HostItem } from './report.ts';
 
 export function securityItems(): HostItem[] {
   const actions = readText('/proc/sys/kernel/seccomp/actions_avail').trim();
-  const appArmor = readText('/sys/module/apparmor/parameters/enabled').trim() === 'Y';
   const enforce = readText('/sys/fs/selinux/enforce').trim();
   const selinux = { '1': 'enforcing', '0': 'permissive' }[enforce] ?? 'not active on this host';
   return [
@@ -15,7 +18,7 @@ export function securityItems(): HostItem[] {
       detail: actions.includes('errno') ? "there; containers get Docker's default profile" : 'not in this kernel',
       why: 'Containers run without a filter on their system calls.',
     },
-    { section: 'Security', name: 'AppArmor', status: 'ok', required: false, detail: appArmor ? 'active' : 'not active on this host' },
+    appArmorItem(),
     {
       section: 'Security',
       name: 'SELinux',
@@ -25,6 +28,44 @@ export function securityItems(): HostItem[] {
       why: 'The engine sets no labels yet: bind mounts may be refused to containers.',
     },
   ];
+}
+
+const hasAppArmor = () => readText('/sys/module/apparmor/parameters/enabled').trim() === 'Y';
+
+function appArmorItem(): HostItem {
+  const common = { section: 'Security' as const, name: 'AppArmor', required: false };
+  if (!hasAppArmor()) return { ...common, status: 'ok', detail: 'not active on this host' };
+  if (findProgram('apparmor_parser') !== undefined)
+    return { ...common, status: 'ok', detail: 'active; containers get the profile docker-default' };
+  return {
+    ...common,
+    status: 'missing',
+    detail: 'active, but its parser is not installed',
+    why: 'The default profile cannot be loaded: containers start only with --security-opt apparmor=unconfined or a profile that is loaded.',
+    install: aptInstall('apparmor'),
+  };
+}
+
+export function chooseAppArmor(): Choice {
+  if (!hasAppArmor()) return { name: 'none', why: 'the kernel runs without AppArmor' };
+  if (findProgram('apparmor_parser') === undefined) return { name: undefined, why: 'apparmor_parser is not installed' };
+  return { name: 'docker-default', why: "Docker's, loaded when a container needs it" };
+}
+
+/** Specifications of the Container Device Interface, by file: `--device vendor.com/class=name` and `--gpus` are what they name. */
+export function chooseDevices(directories: readonly string[]): Choice {
+  const files = directories.flatMap((directory) => specificationFiles(directory).map((name) => `${directory}/${name}`));
+  if (files.length === 0) return { name: 'none', why: `there is no specification in ${directories.join(' or ')}; --gpus needs one` };
+  return { name: files.join(', '), why: 'what these name can be given with --device VENDOR/CLASS=NAME and --gpus' };
+}
+
+function specificationFiles(directory: string): string[] {
+  try {
+    return readdirSync(directory).filter((name) => /\.(json|yaml)$/.test(name));
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
+    throw error;
+  }
 }
 
 /** Capabilities without which the engine cannot work even as root, such as in a container. Numbers of linux/capability.h. */
