@@ -47,7 +47,7 @@ export type ContainerSummary = {
   Labels: Record<string, string>;
   State: ContainerStatus;
   Status: string;
-  HostConfig: { NetworkMode: string };
+  HostConfig: { NetworkMode: string; Annotations?: Record<string, string> };
   NetworkSettings: { Networks: Record<string, EndpointSettings> };
   Mounts: MountPoint[];
   SizeRw?: number;
@@ -128,6 +128,9 @@ export type ContainerInspect = {
 };
 
 export type CreateContainerResponse = { Id: string; Warnings: string[] };
+
+/** Answer to POST /containers/{name}/update. */
+export type UpdateResponse = { Warnings: string[] | null };
 
 /** Body of POST /containers/{name}/wait. */
 export type WaitResponse = { StatusCode: number; Error?: { Message: string } };

@@ -15,12 +15,14 @@ export type ContainerConfig = {
   Env?: string[] | null;
   Cmd?: string[] | string | null;
   Healthcheck?: Healthcheck;
+  ArgsEscaped?: boolean;
   Image?: string;
   Volumes?: Record<string, Record<string, never>> | null;
   WorkingDir?: string;
   Entrypoint?: string[] | string | null;
   NetworkDisabled?: boolean;
   MacAddress?: string;
+  OnBuild?: string[] | null;
   Labels?: Record<string, string> | null;
   StopSignal?: string;
   StopTimeout?: number; // seconds

@@ -13,6 +13,8 @@ export type ImageSummary = {
   Labels: Record<string, string> | null;
   /** -1: not computed. */
   Containers: number;
+  /** Before 1.44: Size once more. */
+  VirtualSize?: number;
 };
 
 /** GET /images/{name}/json. */
@@ -23,6 +25,9 @@ export type ImageInspect = {
   Parent: string;
   Comment: string;
   Created: string;
+  /** Before 1.45. */
+  Container?: string;
+  ContainerConfig?: ContainerConfig;
   DockerVersion: string;
   Author: string;
   Config: ContainerConfig;
@@ -31,6 +36,8 @@ export type ImageInspect = {
   Os: string;
   OsVersion?: string;
   Size: number;
+  /** Before 1.44: Size once more. */
+  VirtualSize?: number;
   GraphDriver: { Name: string; Data: Record<string, string> | null };
   RootFS: { Type: 'layers'; Layers: string[] };
   Metadata: { LastTagTime: string };

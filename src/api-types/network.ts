@@ -9,7 +9,8 @@ export type NetworkResource = {
   Created: string;
   Scope: 'local';
   Driver: string;
-  EnableIPv4: boolean;
+  /** Since 1.48. */
+  EnableIPv4?: boolean;
   EnableIPv6: boolean;
   IPAM: { Driver: string; Options: Record<string, string> | null; Config: { Subnet: string; Gateway?: string; IPRange?: string }[] };
   Internal: boolean;
@@ -20,6 +21,8 @@ export type NetworkResource = {
   Containers: Record<string, NetworkContainer>;
   Options: Record<string, string>;
   Labels: Record<string, string>;
+  /** With `verbose`: those of a swarm. */
+  Services?: Record<string, never>;
 };
 
 /** Body of POST /networks/create. */
@@ -27,6 +30,9 @@ export type NetworkCreateRequest = {
   Name: string;
   CheckDuplicate?: boolean;
   Driver?: string;
+  Scope?: string;
+  ConfigOnly?: boolean;
+  ConfigFrom?: { Network?: string } | null;
   Internal?: boolean;
   Attachable?: boolean;
   Ingress?: boolean;

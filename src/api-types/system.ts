@@ -18,6 +18,7 @@ export type VersionResponse = {
   Os: string;
   Arch: string;
   KernelVersion: string;
+  Experimental?: boolean;
   BuildTime: string;
 };
 
@@ -34,6 +35,7 @@ export type InfoResponse = {
   Plugins: { Volume: string[]; Network: string[]; Authorization: string[] | null; Log: string[] };
   MemoryLimit: boolean;
   SwapLimit: boolean;
+  KernelMemoryTCP?: boolean;
   CpuCfsPeriod: boolean;
   CpuCfsQuota: boolean;
   CPUShares: boolean;
@@ -54,10 +56,14 @@ export type InfoResponse = {
   OSVersion: string;
   OSType: string;
   Architecture: string;
+  /** Always false, and gone since 1.50. */
+  BridgeNfIptables?: boolean;
+  BridgeNfIp6tables?: boolean;
   IndexServerAddress: string;
   RegistryConfig: Record<string, unknown>;
   NCPU: number;
   MemTotal: number;
+  GenericResources: null;
   DockerRootDir: string;
   HttpProxy: string;
   HttpsProxy: string;
@@ -66,28 +72,32 @@ export type InfoResponse = {
   Labels: string[];
   ExperimentalBuild: boolean;
   ServerVersion: string;
-  Runtimes: Record<string, { path: string }>;
+  Runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
   DefaultRuntime: string;
   Swarm: { NodeID: string; NodeAddr: string; LocalNodeState: 'inactive'; ControlAvailable: false; Error: string; RemoteManagers: null };
   LiveRestoreEnabled: boolean;
   Isolation: string;
   InitBinary: string;
-  ContainerdCommit: { ID: string; Expected: string };
-  RuncCommit: { ID: string; Expected: string };
-  InitCommit: { ID: string; Expected: string };
+  /** `Expected` is gone since 1.49. */
+  ContainerdCommit: { ID: string; Expected?: string };
+  RuncCommit: { ID: string; Expected?: string };
+  InitCommit: { ID: string; Expected?: string };
   SecurityOptions: string[];
+  CDISpecDirs: string[];
   Warnings: string[] | null;
 };
 
-/** GET /system/df. */
+/** GET /system/df; null is what was not asked for. */
 export type DiskUsageResponse = {
-  LayersSize: number;
-  Images: ImageSummary[];
-  Containers: ContainerSummary[];
-  Volumes: VolumeResource[];
-  BuildCache: never[];
+  LayersSize?: number;
+  Images: ImageSummary[] | null;
+  Containers: ContainerSummary[] | null;
+  Volumes: VolumeResource[] | null;
+  BuildCache: never[] | null;
+  BuilderSize?: number;
 };
 
 export type ContainersPruneResponse = { ContainersDeleted: string[] | null; SpaceReclaimed: number };
 export type NetworksPruneResponse = { NetworksDeleted: string[] | null };
 export type VolumesPruneResponse = { VolumesDeleted: string[] | null; SpaceReclaimed: number };
+export type BuildPruneResponse = { CachesDeleted: string[] | null; SpaceReclaimed: number };

@@ -6,6 +6,8 @@ export type VolumeResource = {
   Labels: Record<string, string> | null;
   Options: Record<string, string> | null;
   Scope: 'local';
+  /** What its driver says of it. */
+  Status?: Record<string, unknown>;
   UsageData?: { Size: number; RefCount: number };
 };
 
@@ -17,4 +19,6 @@ export type VolumeCreateRequest = {
   Driver?: string;
   DriverOpts?: Record<string, string> | null;
   Labels?: Record<string, string> | null;
+  /** Volumes of a swarm. */
+  ClusterVolumeSpec?: unknown;
 };

@@ -1,17 +1,24 @@
+import type { IncomingMessage } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import { apiVersion } from '../api-types/system.ts';
 import { invalid, isExpected, toHttpError } from './errors.ts';
+import { isTooSlow, type JsonLimits, readJson } from './json-body.ts';
 import { archiveRoutes } from './routes/archive.ts';
 import { buildRoutes } from './routes/build.ts';
 import { containerIoRoutes } from './routes/container-io.ts';
 import { containerLifecycleRoutes } from './routes/container-lifecycle.ts';
+import { containerLogsRoutes } from './routes/container-logs.ts';
+import { containerStatsRoutes } from './routes/container-stats.ts';
 import { containerRoutes } from './routes/containers.ts';
 import { eventRoutes } from './routes/events.ts';
 import { execRoutes } from './routes/exec.ts';
+import { experimentalRoutes } from './routes/experimental.ts';
 import { imageTransferRoutes } from './routes/image-transfer.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
+import { pluginRoutes } from './routes/plugins.ts';
+import { registryRoutes } from './routes/registry.ts';
 import { runRoutes } from './routes/run.ts';
 import { slipwayRoutes } from './routes/slipway.ts';
 import { swarmRoutes } from './routes/swarm.ts';
@@ -19,10 +26,13 @@ import { systemRoutes } from './routes/system.ts';
 import { volumeRoutes } from './routes/volumes.ts';
 import type { Services } from './services.ts';
 import { readOff } from './upload.ts';
-import { checkVersion, stripVersion } from './version.ts';
+import { checkVersion, stripVersion, VersionUnsupported } from './version.ts';
 
-/** A JSON body larger than this is refused with 413. Bodies that are streams (tars) have no limit. */
-const maxJsonBytes = 16 * 1024 * 1024;
+/** Parsing that much takes the event loop some 20 ms. Bodies that are streams (tars) have no limit. */
+const jsonLimits: JsonLimits = { maxBytes: 4 * 1024 * 1024, timeoutMs: 60_000 };
+
+/** How long the rest of a body may dribble in once the request is answered. */
+const lingerMs = 30_000;
 
 const routeFamilies = [
   systemRoutes,
@@ -30,6 +40,8 @@ const routeFamilies = [
   containerRoutes,
   containerLifecycleRoutes,
   containerIoRoutes,
+  containerLogsRoutes,
+  containerStatsRoutes,
   execRoutes,
   archiveRoutes,
   imageRoutes,
@@ -37,33 +49,41 @@ const routeFamilies = [
   buildRoutes,
   networkRoutes,
   volumeRoutes,
+  registryRoutes,
+  pluginRoutes,
   swarmRoutes,
+  experimentalRoutes,
   runRoutes,
   slipwayRoutes,
   metricsRoutes,
 ];
 
 /** The HTTP application: Docker's Engine API with and without a version prefix, and Slipway's own routes. It does not listen; server.ts does. */
-export function buildApp(services: Services, options: { logger?: FastifyBaseLogger | undefined } = {}): FastifyInstance {
+export function buildApp(
+  services: Services,
+  options: { logger?: FastifyBaseLogger | undefined; json?: Partial<JsonLimits> } = {},
+): FastifyInstance {
   const app = Fastify({
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
     logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
-    bodyLimit: maxJsonBytes,
+    bodyLimit: Number.MAX_SAFE_INTEGER,
     routerOptions: { maxParamLength: 1024, ignoreDuplicateSlashes: true, ignoreTrailingSlash: false },
     rewriteUrl: (request) => stripVersion(request.url ?? '/'),
   });
-  parseBodies(app);
+  parseBodies(app, { ...jsonLimits, ...options.json });
   app.addHook('onRequest', async (request, reply) => {
     reply.header('Server', `Slipway/${services.info.version} (linux)`).header('Api-Version', apiVersion).header('Ostype', 'linux');
     reply.header('Docker-Experimental', 'false');
     checkVersion(request.originalUrl);
+    refuseNul(request.params);
   });
   app.addHook('onSend', async (_request, reply, payload) => {
     // Docker's clients take a body for JSON only when the type is exactly this; Fastify adds a charset.
     if (String(reply.getHeader('content-type')).startsWith('application/json')) reply.header('content-type', 'application/json');
     return payload;
   });
+  app.addHook('onResponse', async (request) => cutLingering(request));
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: 'page not found', code: 'ROUTE_NOT_FOUND' }));
   for (const routes of routeFamilies) routes(app, services);
@@ -71,17 +91,14 @@ export function buildApp(services: Services, options: { logger?: FastifyBaseLogg
 }
 
 /** JSON is parsed whole (an empty body is none); every other body stays a stream that its route reads or refuses. */
-function parseBodies(app: FastifyInstance): void {
+function parseBodies(app: FastifyInstance, limits: JsonLimits): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(/^application\/json/, { parseAs: 'string' }, (_request, text, done) => {
-    if (text.length === 0) return done(null, undefined);
-    try {
-      done(null, JSON.parse(String(text)));
-    } catch (cause) {
-      done(invalid('BODY_NOT_JSON', `the request body is not JSON: ${(cause as SyntaxError).message}`));
-    }
+  app.addContentTypeParser(/^application\/json/i, (_request: FastifyRequest, payload: IncomingMessage) => readJson(payload, limits));
+  app.addContentTypeParser('*', (request, payload, done) => {
+    const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+    // Go's client names a type for bodies that it does not send.
+    done(null, encoding === undefined && (length === undefined || length === '0') ? undefined : payload);
   });
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
 }
 
 async function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -92,7 +109,25 @@ async function answerError(error: unknown, request: FastifyRequest, reply: Fasti
     reply.raw.destroy();
     return;
   }
-  await readOff(request.raw);
+  if (isTooSlow(error)) reply.header('Connection', 'close');
+  else await readOff(request.raw);
   if (status === 304) await reply.code(304).send();
+  else if (error instanceof VersionUnsupported && error.old)
+    await reply.code(status).type('text/plain; charset=utf-8').send(`${body.message}\n`);
   else await reply.code(status).type('application/json').send(body);
+}
+
+/** No name has one, and what is handed to the kernel would end there. */
+function refuseNul(params: unknown): void {
+  for (const value of Object.values((params ?? {}) as Record<string, unknown>)) {
+    if (typeof value === 'string' && value.includes('\0')) throw invalid('NAME_INVALID', 'a name in the address has a NUL character');
+  }
+}
+
+/** An answered request whose body never ends would hold its connection for ever. */
+function cutLingering({ raw }: FastifyRequest): void {
+  if (raw.complete || raw.destroyed) return;
+  setTimeout(() => {
+    if (!raw.complete) raw.destroy();
+  }, lingerMs).unref();
 }

@@ -48,10 +48,13 @@ export class LinesOutput implements BuildOutput {
 export class ClassicOutput implements BuildOutput {
   readonly contentType = 'application/json';
   readonly #quiet: boolean;
+  readonly #aux: boolean;
   readonly #announced = new Set<string>();
 
-  constructor(quiet: boolean) {
+  /** `aux`: the client knows lines of that kind (API 1.30). */
+  constructor({ quiet, aux }: { quiet: boolean; aux: boolean }) {
     this.#quiet = quiet;
+    this.#aux = aux;
   }
 
   event(event: BuildEvent): string {
@@ -73,7 +76,11 @@ export class ClassicOutput implements BuildOutput {
     const id = image?.id ?? `sha256:${tree.id}`;
     if (this.#quiet) return progress({ stream: `${id}\n` });
     const tagged = request.tags.map((tag) => progress({ stream: `Successfully tagged ${shown(tag)}\n` }));
-    return [progress({ aux: { ID: id } }), progress({ stream: `Successfully built ${id.slice(7, 19)}\n` }), ...tagged].join('');
+    return [
+      this.#aux ? progress({ aux: { ID: id } }) : '',
+      progress({ stream: `Successfully built ${id.slice(7, 19)}\n` }),
+      ...tagged,
+    ].join('');
   }
 
   error(error: unknown): string {

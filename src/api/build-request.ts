@@ -13,9 +13,11 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
   if (query.string('remote') !== undefined) {
     throw unsupported('BUILD_REMOTE_UNSUPPORTED', 'a remote build context is not supported', 'Fetch it and build from the folder.');
   }
-  if (query.string('version') === '2') {
+  const version = query.string('version') ?? '1';
+  if (version === '2') {
     throw unsupported('BUILDKIT_SESSION_UNSUPPORTED', 'BuildKit sessions are not served', 'Set DOCKER_BUILDKIT=0, or use "slipway build".');
   }
+  if (version !== '1') throw invalid('PARAMETER_INVALID', `invalid version "${version.slice(0, 100)}"`);
   const target = query.string('target');
   const platform = query.string('platform');
   return {
@@ -30,6 +32,47 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     ...(target === undefined ? {} : { target }),
     ...(platform === undefined ? {} : { platform }),
   };
+}
+
+/** Parameters that change nothing in what is built here. */
+const withoutEffect = {
+  memory: 'limits of steps are not supported',
+  memswap: 'limits of steps are not supported',
+  cpushares: 'limits of steps are not supported',
+  cpuperiod: 'limits of steps are not supported',
+  cpuquota: 'limits of steps are not supported',
+  cpusetcpus: 'limits of steps are not supported',
+  cpusetmems: 'limits of steps are not supported',
+  cgroupparent: 'steps have a control group of their own',
+  shmsize: 'the size of /dev/shm in steps cannot be set',
+  ulimits: 'limits of steps are not supported',
+  cachefrom: 'the cache is keyed by content, whatever image it came from',
+  squash: 'an image is one tree in any case',
+  pull: 'base images are not fetched from registries',
+} as const;
+
+/** Warnings for what a build asks for and does not get. Throws for what would make it another build than was asked for. */
+export function checkIgnored(query: Query, speaks: (version: string) => boolean): string[] {
+  const isolation = query.string('isolation');
+  if (isolation !== undefined && isolation.toLowerCase() !== 'default') {
+    throw invalid('PARAMETER_INVALID', `unsupported isolation: "${isolation.slice(0, 100)}"`);
+  }
+  if (query.list('securityopt').length > 0) throw invalid('PARAMETER_INVALID', 'security options are not supported on linux');
+  if (query.list('extrahosts').length > 0) {
+    throw unsupported('BUILD_HOSTS_UNSUPPORTED', 'extrahosts is not supported: steps resolve names as the host does');
+  }
+  const outputs = speaks('1.40') ? query.json('outputs') : undefined;
+  if (Array.isArray(outputs) ? outputs.length > 0 : outputs !== undefined && outputs !== null) {
+    throw unsupported('BUILD_OUTPUTS_UNSUPPORTED', 'outputs is not supported by the classic builder', 'Use "slipway build --output".');
+  }
+  return Object.entries(withoutEffect).flatMap(([name, why]) =>
+    isAsked(query, name) ? [`the parameter "${name}" has no effect: ${why}`] : [],
+  );
+}
+
+function isAsked(query: Query, name: string): boolean {
+  const text = query.string(name);
+  return text !== undefined && !['0', 'false', '[]', 'null', '{}'].includes(text);
 }
 
 /** The folder named by `X-Slipway-Context`, once it is known to be the one that the client sees; undefined without the header. */

@@ -1,6 +1,7 @@
 import type { ContainerRecord, Containers } from '../runtime/port.ts';
 import type { Images } from '../store/port.ts';
-import { isRunning, statusOf } from './encode/container.ts';
+import { isRunning, statusOf } from './encode/container-state.ts';
+import { listPorts } from './encode/ports.ts';
 import { invalid } from './errors.ts';
 import type { Filters } from './filters.ts';
 
@@ -14,7 +15,6 @@ export const containerFilterKeys = [
   'is-task',
   'isolation',
   'label',
-  'label!',
   'name',
   'network',
   'publish',
@@ -24,47 +24,39 @@ export const containerFilterKeys = [
 ];
 
 const statuses = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
+const healths = ['none', 'starting', 'healthy', 'unhealthy'];
 
 export type ContainerTest = (record: ContainerRecord) => boolean;
 
 /** The filters of GET /containers/json as one test. Names of images and containers in them are resolved once. */
 export async function containerTest(filters: Filters, services: { containers: Containers; images: Images }): Promise<ContainerTest> {
-  for (const status of filters.get('status')) {
-    if (!statuses.includes(status))
-      throw invalid('FILTER_INVALID', `invalid filter 'status=${status}'`, `A status is one of: ${statuses.join(', ')}.`);
-  }
-  const exitCodes = filters.get('exited').map((value) => {
-    if (!/^\d{1,3}$/.test(value)) throw invalid('FILTER_INVALID', `invalid filter 'exited=${value}'`, 'Give an exit code, 0 to 255.');
-    return Number(value);
-  });
-  const ancestors = await Promise.all(
-    filters.get('ancestor').map((name) =>
-      services.images.resolve(name).then(
-        ({ id }) => id,
-        () => undefined,
-      ),
-    ),
-  );
-  const createdAt = async (key: string) =>
-    Promise.all(filters.get(key).map(async (name) => (await services.containers.get(name)).createdAtMs));
-  const [before, since] = await Promise.all([createdAt('before'), createdAt('since')]);
+  requireOneOf(filters, 'status', statuses);
+  requireOneOf(filters, 'health', healths);
+  const exitCodes = filters.get('exited').map(exitCode);
+  const isTask = filters.boolean('is-task');
+  const ancestors = await ancestorIds(filters, services.images);
+  const [before, since] = await Promise.all([
+    neighbours(filters, 'before', services.containers),
+    neighbours(filters, 'since', services.containers),
+  ]);
+  const onPorts = portTest(filters);
   return (record) =>
     filters.any('status', (value) => value === statusOf(record.state)) &&
-    filters.matches('id', record.id) &&
-    filters.any('name', (value) => matchesName(value, record.name)) &&
+    filters.any('id', (value) => record.id.startsWith(value)) &&
+    filters.matches('name', record.name, `/${record.name}`) &&
     filters.labels(record.config.Labels) &&
     (exitCodes.length === 0 || (record.state.status === 'exited' && exitCodes.includes(record.state.exitCode))) &&
-    filters.any('ancestor', (value) => record.image.reference === value || ancestors.includes(record.image.id)) &&
-    before.every((time) => record.createdAtMs < time) &&
-    since.every((time) => record.createdAtMs > time) &&
+    (ancestors === undefined || ancestors.has(record.image.id)) &&
+    before.every((other) => isOlder(record, other)) &&
+    since.every((other) => isOlder(other, record)) &&
     filters.any('volume', (value) =>
-      record.mounts.some((mount) => mount.name === value || mount.destination === value || mount.source === value),
+      record.mounts.some((mount) => mount.destination === value || (mount.name ?? mount.source) === value),
     ) &&
     filters.any('network', (value) => usesNetwork(record, value)) &&
-    filters.any('publish', (value) => record.ports.some((port) => matchesPort(value, port.hostPort, port.protocol))) &&
-    filters.any('expose', (value) => matchesExposed(record, value)) &&
-    filters.any('health', (value) => value === 'none') &&
-    filters.any('is-task', (value) => value !== 'true');
+    filters.any('health', (value) => value === (record.health?.status ?? 'none')) &&
+    // Tasks are a swarm's; isolation is Windows'.
+    isTask !== true &&
+    onPorts(record);
 }
 
 /** Whether a listing without `all` shows it. */
@@ -72,13 +64,40 @@ export function isShownByDefault(record: ContainerRecord): boolean {
   return isRunning(record.state);
 }
 
-function matchesName(pattern: string, name: string): boolean {
-  try {
-    const expression = new RegExp(pattern);
-    return expression.test(name) || expression.test(`/${name}`);
-  } catch {
-    return name.includes(pattern);
+/** Newest first; of those made in the same millisecond the order is at least always the same. */
+export function newestFirst(a: ContainerRecord, b: ContainerRecord): number {
+  return b.createdAtMs - a.createdAtMs || (a.id < b.id ? -1 : 1);
+}
+
+function isOlder(record: ContainerRecord, other: ContainerRecord): boolean {
+  return record.id !== other.id && newestFirst(record, other) > 0;
+}
+
+function requireOneOf(filters: Filters, key: string, allowed: readonly string[]): void {
+  for (const value of filters.get(key)) {
+    if (allowed.includes(value)) continue;
+    const shown = value.slice(0, 100);
+    throw invalid(
+      'FILTER_INVALID',
+      `invalid filter '${key}=${shown}': invalid value for ${key} (${shown}): must be one of ${allowed.join(', ')}`,
+    );
   }
+}
+
+function exitCode(value: string): number {
+  if (/^-?\d{1,9}$/.test(value)) return Number(value);
+  throw invalid('FILTER_INVALID', `invalid filter 'exited=${value.slice(0, 100)}'`, 'Give an exit code, 0 to 255.');
+}
+
+/** What is no image is nobody's ancestor. */
+async function ancestorIds(filters: Filters, images: Images): Promise<Set<string> | undefined> {
+  if (!filters.has('ancestor')) return undefined;
+  const found = await Promise.all(filters.get('ancestor').map((name) => images.resolve(name).catch(() => undefined)));
+  return new Set(found.flatMap((image) => (image === undefined ? [] : [image.id])));
+}
+
+function neighbours(filters: Filters, key: 'before' | 'since', containers: Containers): Promise<ContainerRecord[]> {
+  return Promise.all(filters.get(key).map((name) => containers.get(name.replace(/^\//, ''))));
 }
 
 function usesNetwork(record: ContainerRecord, wanted: string): boolean {
@@ -89,16 +108,31 @@ function usesNetwork(record: ContainerRecord, wanted: string): boolean {
   );
 }
 
-function matchesExposed(record: ContainerRecord, value: string): boolean {
-  return Object.keys(record.config.ExposedPorts ?? {}).some((text) => {
-    const [port = '', protocol = 'tcp'] = text.split('/');
-    return matchesPort(value, Number(port), protocol);
-  });
+type PortRange = { first: number; last: number; protocol: string };
+
+/** A port that is published as wanted, or exposed as wanted, will do. */
+function portTest(filters: Filters): ContainerTest {
+  const published = filters.get('publish').map((value) => portRange('publish', value));
+  const exposed = filters.get('expose').map((value) => portRange('expose', value));
+  if (published.length === 0 && exposed.length === 0) return () => true;
+  const inside = (ranges: PortRange[], port: number | undefined, type: string) =>
+    port !== undefined && ranges.some(({ first, last, protocol }) => protocol === type && port >= first && port <= last);
+  return (record) =>
+    listPorts(record).some(
+      ({ PublicPort, PrivatePort, Type }) => inside(published, PublicPort, Type) || inside(exposed, PrivatePort, Type),
+    );
 }
 
 /** `80`, `80/udp`, `8000-8010/tcp`. */
-function matchesPort(value: string, port: number, protocol: string): boolean {
-  const [range = '', wanted = 'tcp'] = value.split('/');
-  const [first, last = first] = range.split('-').map(Number);
-  return protocol === wanted && first !== undefined && last !== undefined && port >= first && port <= last;
+function portRange(key: string, value: string): PortRange {
+  if (value.includes(':')) {
+    throw invalid('FILTER_INVALID', `filter for '${key}' should not contain ':': ${value.slice(0, 100)}`);
+  }
+  const [, from = '', to = from, protocol = 'tcp'] = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(value) ?? [];
+  const first = Number(from);
+  const last = Number(to);
+  if (from === '' || first > last || last > 65_535) {
+    throw invalid('FILTER_INVALID', `error while looking up for ${key} ${value.slice(0, 100)}: invalid port or range`);
+  }
+  return { first, last, protocol: protocol.toLowerCase() };
 }

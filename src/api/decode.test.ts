@@ -12,10 +12,16 @@ test('known fields are kept, unknown ones and nulls are left out', () => {
   assert.deepEqual({ ...found, labels: { ...found.labels } }, { name: 'x', sizes: [1, 2], labels: { k: 'v' }, inner: { on: true } });
 });
 
+test("names of fields are read in any case, as Go's decoder does", () => {
+  assert.deepEqual({ ...check({ NAME: 'x', Inner: { ON: true } }, '') }, { name: 'x', inner: { on: true } });
+  assert.throws(() => check({ INNER: { On: 1 } }, ''), { message: 'inner.on must be true or false, not 1' });
+});
+
 test('an error names the field, however deep', () => {
   const cases: [unknown, string][] = [
     [{ name: 1 }, 'name must be a string, not 1'],
     [{ sizes: [1, 2.5] }, 'sizes[1] must be a whole number, not 2.5'],
+    [{ sizes: [1e300] }, 'sizes[0] must be a whole number of 64 bits, not 1e+300'],
     [{ sizes: 'x' }, 'sizes must be a list, not "x"'],
     [{ labels: { k: null } }, 'labels.k must be a string, not null'],
     [{ inner: { on: 'yes' } }, 'inner.on must be true or false, not "yes"'],
@@ -40,8 +46,15 @@ test('a body may be absent only where it is optional', () => {
 
 test('fields that would have an effect elsewhere are told of; empty ones are not', () => {
   assert.deepEqual(unknownFields({ name: 1, a: 0, b: '', c: [], d: {}, e: false, f: null, g: 5 }, shape), ['g']);
-  const body = { Image: 'x', HostConfig: { Memory: 1, DeviceRequests: [{}], BlkioWeight: 0, ConsoleSize: [1, 2] } };
-  assert.deepEqual(ignoredFields(body), ['HostConfig.DeviceRequests is not supported and has no effect']);
+  const body = {
+    Image: 'x',
+    Speed: 2,
+    hostconfig: { memory: 1, DeviceRequests: [{}], BlkioWeight: 0, ConsoleSize: [1, 2], Turbo: true, Zeros: [0] },
+  };
+  assert.deepEqual(ignoredFields(body), [
+    'Speed is not a known field and has no effect',
+    'HostConfig.Turbo is not a known field and has no effect',
+  ]);
 });
 
 test('a create request as the docker command line sends it is read whole', () => {

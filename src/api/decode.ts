@@ -2,8 +2,8 @@ import { invalid } from './errors.ts';
 
 /**
  * Hand parsers for request bodies. A check takes a value of unknown shape and the name of the field that holds it, and gives back a typed value or
- * throws InvalidArgument `FIELD_INVALID` that names the field (`HostConfig.Memory`). As in Docker's own decoder, `null` means absent and
- * unknown fields are let through silently by `object`; `unknownFields` finds them where silence would mislead.
+ * throws InvalidArgument `FIELD_INVALID` that names the field (`HostConfig.Memory`). As in Docker's own decoder (Go's encoding/json), `null` means
+ * absent, a field's name may be in any case, and `object` lets unknown fields through; `unknownFields` finds them where silence would mislead.
  */
 export type Check<T> = (value: unknown, field: string) => T;
 type Shape = Record<string, Check<unknown>>;
@@ -20,10 +20,21 @@ export const boolean: Check<boolean> = (value, field) => {
   return value;
 };
 
+/** As far as Docker's 64 bits go. */
 export const integer: Check<number> = (value, field) => {
   if (typeof value !== 'number' || !Number.isInteger(value)) throw wrong(field, 'a whole number', value);
+  if (Math.abs(value) > 2 ** 63) throw wrong(field, 'a whole number of 64 bits', value);
   return value;
 };
+
+export const unsigned: Check<number> = (value, field) => {
+  const number = integer(value, field);
+  if (number < 0) throw wrong(field, 'a whole number that is not negative', value);
+  return number;
+};
+
+/** Of no interest but that it is there. */
+export const anything: Check<unknown> = (value) => value;
 
 /** A map whose values carry nothing: `{"80/tcp": {}}`. */
 export const emptyObject: Check<Record<string, never>> = (value, field) => {
@@ -66,30 +77,42 @@ export const stringOrList: Check<string | string[]> = (value, field) =>
   typeof value === 'string' ? string(value, field) : list(string)(value, field);
 
 export function object<S extends Shape>(shape: S): Check<Decoded<S>> {
+  const nameOf = fieldNames(shape);
   return (value, field) => {
     if (!isPlainObject(value)) throw wrong(field, 'an object', value);
     const result: Record<string, unknown> = {};
-    for (const [key, check] of Object.entries(shape)) {
-      const given = value[key];
-      if (given !== undefined && given !== null) result[key] = check(given, field === '' ? key : `${field}.${key}`);
+    for (const [given, element] of Object.entries(value)) {
+      const name = nameOf(given);
+      const check = name === undefined ? undefined : shape[name];
+      if (name === undefined || check === undefined || element === null || element === undefined) continue;
+      result[name] = check(element, field === '' ? name : `${field}.${name}`);
     }
     return result as Decoded<S>;
   };
 }
 
-/** Names of the fields of `value` that are not in `shape` and hold something (not null, false, 0, '', [] or {}). */
+/** The name in `shape` that a key of a client's object means; undefined for none. */
+function fieldNames(shape: Shape): (given: string) => string | undefined {
+  const names = new Map(Object.keys(shape).map((name) => [name.toLowerCase(), name]));
+  return (given) => names.get(given.toLowerCase());
+}
+
+/** Names of the fields of `value` that are not in `shape` and hold something (not null, false, 0, '', [], {} or a list of zeros). */
 export function unknownFields(value: unknown, shape: Shape): string[] {
   if (!isPlainObject(value)) return [];
-  return Object.entries(value).flatMap(([key, given]) => (key in shape || isZero(given) ? [] : [key]));
+  const nameOf = fieldNames(shape);
+  return Object.entries(value).flatMap(([key, given]) => (nameOf(key) !== undefined || isZero(given) ? [] : [key.slice(0, 100)]));
 }
 
 /** The body of a request as an object; absent is `{}` where `required` is not set. */
 export function bodyOf<T>(body: unknown, check: Check<T>, options: { required?: boolean } = {}): T {
   if (isStream(body)) {
-    throw invalid('CONTENT_TYPE_INVALID', "unsupported Content-Type header: must be 'application/json'");
+    const { headers } = body as { headers?: Record<string, string | undefined> };
+    const type = (headers?.['content-type'] ?? '').slice(0, 100);
+    throw invalid('CONTENT_TYPE_INVALID', `unsupported Content-Type header (${type}): must be 'application/json'`);
   }
   if (body === undefined || body === null) {
-    if (options.required) throw invalid('BODY_MISSING', 'the request has no body: expected a JSON object');
+    if (options.required) throw invalid('BODY_MISSING', 'invalid JSON: got EOF while reading request body', 'Send a JSON object.');
     return check({}, '');
   }
   if (!isPlainObject(body)) throw wrong('the request body', 'a JSON object', body);
@@ -111,6 +134,7 @@ function isStream(body: unknown): boolean {
 
 function isZero(value: unknown): boolean {
   if (value === null || value === undefined || value === false || value === 0 || value === '') return true;
+  if (Array.isArray(value)) return value.every((element) => element === 0);
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 

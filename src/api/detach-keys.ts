@@ -11,7 +11,7 @@ export function parseDetachKeys(text = defaultKeys): Buffer {
     if (control === undefined) {
       throw invalid(
         'DETACH_KEYS_INVALID',
-        `"${key.slice(0, 20)}" in the detach keys is not a key`,
+        `Invalid detach keys (${text.slice(0, 100)}) provided: "${key.slice(0, 20)}" is not a key`,
         'Give single characters and ctrl-<letter>, separated by commas.',
       );
     }

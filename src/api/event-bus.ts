@@ -33,7 +33,8 @@ export class EventBus {
   publish(input: EventInput): void {
     const now = BigInt(Date.now()) * 1_000_000n;
     this.#lastNs = now > this.#lastNs ? now : this.#lastNs + 1n;
-    const legacy = input.type === 'container' || input.type === 'image' ? { status: input.action, id: input.id } : {};
+    const id = input.id === '' ? {} : { id: input.id };
+    const legacy = input.type === 'container' || input.type === 'image' ? { status: input.action, ...id } : {};
     const event: StampedEvent = {
       timeNs: this.#lastNs,
       message: {

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { StdioConnection } from './stdio.ts';
 import { writePatiently } from './stream.ts';
 
 export type HijackOptions = {
@@ -16,7 +17,7 @@ export type HijackOptions = {
  * A connection that has left HTTP: bytes both ways, each direction ended by itself. `signal` aborts when the peer is gone. `write` waits while the
  * peer does not read.
  */
-export class HijackedConnection {
+export class HijackedConnection implements StdioConnection {
   readonly signal: AbortSignal;
   readonly #socket: Socket;
   readonly #incoming: AsyncIterable<Buffer>;
@@ -54,7 +55,7 @@ export class HijackedConnection {
   }
 }
 
-export function wantsUpgrade(request: FastifyRequest, protocol: string): boolean {
+export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'websocket'): boolean {
   return String(request.headers.upgrade).toLowerCase() === protocol;
 }
 
@@ -90,8 +91,8 @@ async function drain(connection: HijackedConnection): Promise<void> {
   for await (const _ of connection.input());
 }
 
-/** Iterating a socket itself would destroy it at the end of input; the other direction must stay open (half-close). */
-async function* readSocket(socket: Socket): AsyncGenerator<Buffer> {
+/** A connection's bytes. Iterating a socket itself would destroy it at the end of input; the other direction must stay open (half-close). */
+export async function* readSocket(socket: Socket): AsyncGenerator<Buffer> {
   const chunks = socket.iterator({ destroyOnReturn: false });
   for await (const chunk of chunks) yield chunk as Buffer;
 }

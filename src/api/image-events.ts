@@ -4,7 +4,7 @@ import type { EventBus } from './event-bus.ts';
 /** Tells what happened to an image; `name` is the reference that it happened to, or the id. */
 export function tellImage(
   events: EventBus,
-  action: 'tag' | 'untag' | 'delete' | 'load' | 'import' | 'save',
+  action: 'create' | 'tag' | 'untag' | 'delete' | 'load' | 'import' | 'save',
   image: ImageRecord,
   name: string,
 ): void {

@@ -6,6 +6,7 @@ import type { Containers } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { ImageRecord, Jobs, Store } from '../store/port.ts';
 import type { Archives } from '../transport/port.ts';
+import type { Registries } from '../transport/registry/port.ts';
 import type { Volumes } from '../volumes/port.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -17,14 +18,25 @@ export type EngineInfo = {
   id: string;
   root: string;
   snapshotter: string;
-  runtimes: Record<string, { path: string }>;
+  runtimes: Record<string, { path: string; args?: readonly string[] | undefined }>;
   defaultRuntime: string;
   cgroupVersion: '1' | '2';
+  cgroupDriver: 'cgroupfs' | 'systemd';
+  /** Folders of CDI specifications. */
+  cdiDirs: readonly string[];
+  /** Profile of containers that name none: `builtin`, `unconfined` or a path. */
+  seccompProfile: string;
+  /** Containers have a user namespace unless they say otherwise. */
+  usernsRemap: boolean;
+  /** Init program for containers; undefined when there is none. */
+  initPath: string | undefined;
+  monitorPath: string;
+  debug: boolean;
   startedAtMs: number;
 };
 
-/** Where a container's own files lie, for inspect. Host paths. */
-export type ContainerPaths = (id: string) => { hosts: string; hostname: string; resolvConf: string; log: string };
+/** Where a container's own files lie, for inspect. Host paths. `netns`: its network namespace, while it has one. */
+export type ContainerPaths = (id: string) => { hosts: string; hostname: string; resolvConf: string; log: string; netns?: string };
 
 /** Everything the routes call. The composition root makes it; tests make it of fakes. */
 export type Services = {
@@ -35,6 +47,7 @@ export type Services = {
   logs: LogReader;
   builder: Builder;
   archives: Archives;
+  registries: Registries;
   networks: Networks;
   volumes: Volumes;
   events: EventBus;

@@ -45,6 +45,12 @@ export class ResponseStream {
     this.#reply.raw.end();
   }
 
+  /** Logs why and cuts the answer. */
+  fail(error: unknown): void {
+    this.#reply.log.error({ err: error, url: this.#reply.request.originalUrl }, 'a stream was cut by an error');
+    this.destroy();
+  }
+
   /** Cuts the answer: the client sees a broken transfer and not a short but whole one. */
   destroy(): void {
     this.#reply.raw.destroy();

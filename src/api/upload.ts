@@ -9,12 +9,16 @@ import { EngineError } from '../base/errors.ts';
 /** How long the rest of a refused body is read. */
 const readOffMs = 5_000;
 
+/** A sender of whom nothing has come for so long is gone, though its connection is not. */
+const stallMs = 10 * 60_000;
+
 /** A body on disk; disposing it removes it. */
 export type Upload = AsyncDisposable & { readonly file: string; readonly sizeBytes: number };
 
 /**
  * Streams a request body of any size into a temporary file. When it fails the file is removed. Rejects with `UPLOAD_CUT` when the client
- * breaks off or the signal aborts; a body that cannot be written keeps its connection, so that the error can still be answered.
+ * breaks off, sends nothing for ten minutes, or the signal aborts; a body that cannot be written keeps its connection, so that the error can still be
+ * answered.
  */
 export async function receiveUpload(body: unknown, directory: string, signal: AbortSignal): Promise<Upload> {
   const file = join(directory, `upload-${randomUUID()}`);
@@ -39,6 +43,9 @@ async function copy(source: Readable, target: Writable, signal: AbortSignal): Pr
     cut = true;
     target.destroy();
   };
+  const stalled = setTimeout(stop, stallMs);
+  const onData = () => void stalled.refresh();
+  source.on('data', onData);
   source.once('close', stop);
   signal.addEventListener('abort', stop, { once: true });
   if (source.destroyed || signal.aborted) stop();
@@ -49,6 +56,8 @@ async function copy(source: Readable, target: Writable, signal: AbortSignal): Pr
     if (cut) throw new EngineError('Cancelled', 'UPLOAD_CUT', 'the upload broke off before its end', { cause });
     throw cause;
   } finally {
+    clearTimeout(stalled);
+    source.off('data', onData);
     source.off('close', stop);
     signal.removeEventListener('abort', stop);
     source.unpipe(target);

@@ -26,7 +26,15 @@ export interface Archives {
   /** A root tar becomes an image of one tree. */
   importRoot(
     file: string,
-    options: { reference?: string; changes?: string[]; message?: string; signal?: AbortSignal; config?: Record<string, unknown> },
+    options: {
+      reference?: string;
+      changes?: string[];
+      message?: string;
+      signal?: AbortSignal;
+      config?: Record<string, unknown>;
+      /** What the files in it are for; the host's own without. */
+      platform?: { architecture: string; variant?: string };
+    },
   ): Promise<ImageRecord>;
   /** A tree as a tar stream (docker export, build --output type=tar). */
   exportTree(tree: string, options?: { signal?: AbortSignal }): AsyncIterable<Uint8Array>;

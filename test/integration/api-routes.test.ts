@@ -15,7 +15,7 @@ import type { ImageRecord, Images, Uses } from '../../src/store/port.ts';
 import type { Volume, Volumes } from '../../src/volumes/port.ts';
 import { containerRecord, FakeContainers, fakeServices, partial } from './api-fakes.ts';
 
-type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
+type Method = 'OPTIONS' | 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
 
 function client(t: TestContext, change: Partial<Services> = {}) {
   const services = fakeServices(change);
@@ -64,35 +64,60 @@ test('a command that cannot be run is 400, whatever kind found it', async (t) =>
 
 test('routes work with and without a version, and only within the versions that are spoken', async (t) => {
   const call = client(t);
-  for (const prefix of ['', '/v1.24', '/v1.43']) assert.equal((await call('GET', `${prefix}/_ping`)).body, 'OK');
-  assert.equal((await call('HEAD', '/v1.40/_ping')).headers['builder-version'], '1');
-  assert.match((await call('GET', '/v1.44/_ping')).json().message, /too new. Maximum supported API version is 1.43/);
-  assert.match((await call('GET', '/v1.23/_ping')).json().message, /too old. Minimum supported API version is 1.24/);
+  for (const prefix of ['', '/v1.24', '/v1.43', '/v1.50']) assert.equal((await call('GET', `${prefix}/_ping`)).body, 'OK');
+  assert.match((await call('GET', '/v1.51/_ping')).json().message, /too new. Maximum supported API version is 1.50/);
   const unknown = await call('GET', '/v1.40/nope');
   assert.deepEqual([unknown.status, unknown.json().message], [404, 'page not found']);
+  // Clients of that age show what they get as it is.
+  for (const version of ['1.23', '1', '0.9']) {
+    const old = await call('GET', `/v${version}/_ping`);
+    assert.deepEqual([old.status, old.headers['content-type']], [400, 'text/plain; charset=utf-8']);
+    assert.match(old.body, new RegExp(`^client version ${version} is too old. Minimum supported API version is 1.24`));
+  }
+});
+
+test('a ping says what its client may speak', async (t) => {
+  const call = client(t);
+  for (const method of ['GET', 'HEAD'] as const) {
+    const { status, headers, body } = await call(method, '/v1.40/_ping');
+    assert.deepEqual([status, body], [200, method === 'GET' ? 'OK' : '']);
+    assert.deepEqual(
+      ['api-version', 'builder-version', 'docker-experimental', 'ostype', 'swarm', 'cache-control', 'pragma'].map((name) => headers[name]),
+      ['1.50', '1', 'false', 'linux', 'inactive', 'no-cache, no-store, must-revalidate', 'no-cache'],
+    );
+    assert.equal(headers['content-type'], 'text/plain; charset=utf-8');
+  }
+  assert.equal((await call('OPTIONS', '/containers/json')).status, 200);
 });
 
 test('bodies that are not JSON, of another type, or missing are 400', async (t) => {
   const call = client(t);
-  assert.match((await call('POST', '/containers/create', '{"Image": "x"')).json().message, /^the request body is not JSON/);
-  assert.match((await call('POST', '/containers/create', '[]')).json().message, /must be a JSON object/);
-  assert.equal((await call('POST', '/containers/create')).json().code, 'BODY_MISSING');
-  assert.match(
-    (await call('POST', '/containers/create', 'x', { 'content-type': 'text/plain' })).json().message,
-    /unsupported Content-Type/,
+  const create = (body?: unknown, type?: string) =>
+    call('POST', '/containers/create', body, type === undefined ? {} : { 'content-type': type });
+  assert.match((await create('{"Image": "x"')).json().message, /^invalid JSON: /);
+  assert.match((await create('{"Image": "x"} {}')).json().message, /^invalid JSON: /);
+  assert.match((await create('[]')).json().message, /must be a JSON object/);
+  for (const empty of [undefined, '', '  ']) {
+    assert.equal((await create(empty)).json().message, 'invalid JSON: got EOF while reading request body');
+  }
+  assert.equal(
+    (await create('x', 'text/plain')).json().message,
+    "unsupported Content-Type header (text/plain): must be 'application/json'",
   );
-  assert.match((await call('POST', '/containers/create', {})).json().message, /^Image is missing/);
-  const large = JSON.stringify({ Image: 'x'.repeat(17 * 1024 * 1024) });
-  assert.equal((await call('POST', '/containers/create', large)).status, 413);
+  assert.match((await create({})).json().message, /Image is missing$/);
+  assert.equal((await create({ Image: 'x'.repeat(5 * 1024 * 1024) })).status, 413);
+  // A type for a body that is not sent is what Go's client sends.
+  assert.equal((await call('POST', '/containers/nope/start', undefined, { 'content-type': 'text/plain' })).json().code, 'NOT_FAKED');
 });
 
 test('create answers 201 with id and warnings, the name without its slash', async (t) => {
   const containers = new FakeContainers();
-  const body = { Image: 'web:1', HostConfig: { BlkioWeight: 5 } };
+  const body = { Image: 'web:1', HostConfig: { BlkioWeight: 5, Turbo: true } };
   const answer = await client(t, { containers: containers.port() })('POST', '/containers/create?name=/web', body);
   assert.equal(answer.status, 201);
-  assert.deepEqual(answer.json(), { Id: 'c'.repeat(64), Warnings: ['HostConfig.BlkioWeight is not supported and has no effect'] });
+  assert.deepEqual(answer.json(), { Id: 'c'.repeat(64), Warnings: ['HostConfig.Turbo is not a known field and has no effect'] });
   assert.equal(containers.created[0]?.name, 'web');
+  assert.equal(containers.created[0]?.request.HostConfig?.BlkioWeight, 5);
 });
 
 const running: ContainerRecord = containerRecord({
@@ -108,6 +133,10 @@ const running: ContainerRecord = containerRecord({
       ipAddress: '172.17.0.2',
       prefixLength: 16,
       gateway: '172.17.0.1',
+      ipv6Address: '',
+      ipv6PrefixLength: 0,
+      ipv6Gateway: '',
+      interface: 'eth0',
       macAddress: '02:42:ac:11:00:02',
       aliases: [],
       dnsServers: [],
@@ -133,7 +162,7 @@ const both = partial<Containers>('containers', {
 test('a listing shows what runs; filters choose among all', async (t) => {
   const call = client(t, {
     containers: both,
-    store: { ...fakeServices().store, images: partial<Images>('images', { resolve: () => Promise.reject(new Error('none')) }) },
+    store: { ...fakeServices().store, images: partial<Images>('images', { resolve: async () => ({ ...image, id: running.image.id }) }) },
   });
   const names = async (query: string) =>
     ((await call('GET', `/containers/json?${query}`)).json() as { Names: string[] }[]).map(({ Names }) => Names[0]);
@@ -143,7 +172,15 @@ test('a listing shows what runs; filters choose among all', async (t) => {
   assert.deepEqual(await names('limit=1'), ['/running']);
   assert.deepEqual(await filtered({ status: ['exited'] }, ''), ['/ended']);
   assert.deepEqual(await filtered({ label: ['tier=back'] }), ['/ended']);
-  assert.deepEqual(await filtered({ 'label!': ['tier=back'] }), ['/running']);
+  assert.deepEqual(await filtered({ health: ['none'] }), ['/running', '/ended']);
+  assert.deepEqual(await filtered({ health: ['healthy'] }), []);
+  assert.deepEqual(await filtered({ 'is-task': ['true'] }), []);
+  assert.deepEqual(await filtered({ 'is-task': ['false'], isolation: ['default'] }), ['/running', '/ended']);
+  assert.deepEqual(await filtered({ since: ['ended'] }), ['/running']);
+  assert.deepEqual(await filtered({ expose: ['53/udp'] }), ['/running']);
+  assert.deepEqual(await filtered({ expose: ['1-10'], publish: ['8080'] }), ['/running']);
+  assert.deepEqual(await filtered({ volume: ['/data'] }), []);
+  assert.deepEqual(await names(`all=1&before=running`), ['/ended']);
   assert.deepEqual(await filtered({ name: ['^/end'] }), ['/ended']);
   assert.deepEqual(await filtered({ id: ['aaaa'] }), ['/running']);
   assert.deepEqual(await filtered({ exited: ['3'] }), ['/ended']);
@@ -151,7 +188,15 @@ test('a listing shows what runs; filters choose among all', async (t) => {
   assert.deepEqual(await filtered({ before: ['running'] }), ['/ended']);
   assert.deepEqual(await filtered({ network: ['bridge'] }), ['/running', '/ended']);
   assert.deepEqual(await filtered({ ancestor: ['web:1'], status: ['running'] }), ['/running']);
-  for (const wrong of [{ nope: ['x'] }, { status: ['asleep'] }, { exited: ['soon'] }]) {
+  for (const wrong of [
+    { nope: ['x'] },
+    { status: ['asleep'] },
+    { exited: ['soon'] },
+    { health: ['well'] },
+    { publish: ['1:2'] },
+    { expose: ['9-1'] },
+    { 'is-task': ['x'] },
+  ]) {
     const query = encodeURIComponent(JSON.stringify(wrong));
     assert.equal((await call('GET', `/containers/json?filters=${query}`)).status, 400);
   }
@@ -223,10 +268,21 @@ test('deleting an image follows the rules of Docker', async (t) => {
   assert.deepEqual(deleted.json(), [{ Untagged: 'web:1' }, { Deleted: image.id }]);
   assert.deepEqual(last.removed, [image.id]);
 
-  const used = fakeImages(['docker.io/library/web:1']);
-  const refused = await client(t, { store: used.store, containers: both })('DELETE', '/images/web:1?force=1');
+  const one = () => fakeImages(['docker.io/library/web:1']);
+  const byName = await client(t, { store: one().store, containers: both })('DELETE', '/images/web:1');
+  assert.equal(byName.status, 409);
+  assert.match(
+    byName.json().message,
+    /^conflict: unable to remove repository reference "web:1" \(must force\) - container aaaaaaaaaaaa is using/,
+  );
+
+  const used = one();
+  const forced = await client(t, { store: used.store, containers: both })('DELETE', '/images/web:1?force=1');
+  // A running container keeps the image, which has lost its name.
+  assert.deepEqual([forced.json(), used.removed], [[{ Untagged: 'web:1' }], []]);
+  const refused = await client(t, { store: one().store, containers: both })('DELETE', `/images/${image.id}?force=1`);
   assert.equal(refused.status, 409);
-  assert.match(refused.json().message, /cannot be forced.*running container/);
+  assert.match(refused.json().message, /\(cannot be forced\) - image is being used by running container aaaaaaaaaaaa$/);
 });
 
 test('image names may have slashes, and the verb is at the end', async (t) => {
@@ -242,7 +298,6 @@ test('image names may have slashes, and the verb is at the end', async (t) => {
       ['COPY a', 0],
     ],
   );
-  assert.equal((await call('POST', '/images/create?fromImage=busybox')).status, 501);
 });
 
 const network: NetworkInfo = {
@@ -251,6 +306,7 @@ const network: NetworkInfo = {
   driver: 'bridge',
   createdAtMs: 0,
   subnets: [{ subnet: '172.17.0.0/16', gateway: '172.17.0.1' }],
+  ipv6: false,
   internal: false,
   labels: {},
   options: {},
@@ -268,7 +324,7 @@ test('networks tell who is on them, and stay while somebody is', async (t) => {
   assert.deepEqual(inspected.IPAM.Config, [{ Subnet: '172.17.0.0/16', Gateway: '172.17.0.1' }]);
   assert.match((await call('DELETE', '/networks/own')).json().message, /has active endpoints/);
   assert.match((await call('DELETE', '/networks/bridge')).json().message, /pre-defined network/);
-  assert.equal((await call('POST', '/networks/create', { Driver: 'bridge' })).json().message, 'Name is missing');
+  assert.equal((await call('POST', '/networks/create', { Driver: 'bridge' })).json().message, 'invalid name: name is empty');
 });
 
 test('volumes are pruned by the rules of the version that asks', async (t) => {
@@ -287,9 +343,10 @@ test('volumes are pruned by the rules of the version that asks', async (t) => {
     remove: async (name) => {
       removed.push(name);
     },
+    size: async () => 4096,
   });
   const call = client(t, { volumes, containers: both });
-  assert.deepEqual((await call('POST', '/v1.43/volumes/prune')).json().VolumesDeleted, ['f'.repeat(64)]);
+  assert.deepEqual((await call('POST', '/v1.43/volumes/prune')).json(), { VolumesDeleted: ['f'.repeat(64)], SpaceReclaimed: 4096 });
   await call('POST', '/v1.40/volumes/prune');
   assert.deepEqual(removed, ['f'.repeat(64), 'named', 'f'.repeat(64)]);
 });

@@ -166,7 +166,7 @@ test('run tells id, warnings, started, output and exit, in this order', async (t
   const containers = new FakeContainers();
   const { path } = await serve(t, { containers: containers.port() });
   const client = new Client(path);
-  const body = JSON.stringify({ name: 'web', create: { Image: 'web:1', HostConfig: { CpuCount: 2 } }, attachStdin: true, rm: true });
+  const body = JSON.stringify({ name: 'web', create: { Image: 'web:1', HostConfig: { Turbo: 2 } }, attachStdin: true, rm: true });
   client.send(runHead(body), body);
   await client.until('started');
   client.socket.write(framed(3, 'some input'));
@@ -175,7 +175,7 @@ test('run tells id, warnings, started, output and exit, in this order', async (t
   await client.ended;
   const told = frames(client.body).map(([stream, text]) => (stream === 0 ? JSON.parse(text) : [stream, text]));
   assert.deepEqual(told[0], { id: 'c'.repeat(64) });
-  assert.deepEqual(told[1], { warnings: ['HostConfig.CpuCount is not supported and has no effect'] });
+  assert.deepEqual(told[1], { warnings: ['HostConfig.Turbo is not a known field and has no effect'] });
   assert.equal(typeof told[2].started.timeMs, 'number');
   assert.deepEqual(told.slice(3), [[1, 'some input'], [2, 'bye'], { exit: { code: 3 } }]);
   assert.deepEqual(containers.created[0]?.request, {

@@ -15,28 +15,37 @@ export function referenceNames(references: readonly string[], record: ImageRecor
   return { tags: tags.toSorted(), digests };
 }
 
-export function summarizeImage({ record, references }: ImageListing, containers = -1): ImageSummary {
+type Speaks = (version: string) => boolean;
+
+/** A row of GET /images/json and of system/df, in the shape of the client's version. */
+export function summarizeImage(
+  { record, references }: ImageListing,
+  options: { speaks: Speaks; containers?: number | undefined; sharedBytes?: number | undefined },
+): ImageSummary {
   const { tags, digests } = referenceNames(references, record);
+  const nameless = tags.length === 0 && digests.length === 0 && !options.speaks('1.43');
   return {
-    Id: record.id,
-    ParentId: '',
-    RepoTags: tags,
-    RepoDigests: digests,
+    Containers: options.containers ?? -1,
     Created: Math.floor(record.createdAtMs / 1000),
-    Size: record.sizeBytes,
-    SharedSize: -1,
+    Id: record.id,
     Labels: record.config.config?.Labels ?? null,
-    Containers: containers,
+    ParentId: '',
+    RepoDigests: nameless ? ['<none>@<none>'] : digests,
+    RepoTags: nameless ? ['<none>:<none>'] : tags,
+    SharedSize: options.sharedBytes ?? -1,
+    Size: record.sizeBytes,
+    ...(options.speaks('1.44') ? {} : { VirtualSize: record.sizeBytes }),
   };
 }
 
 export function inspectImage(
   record: ImageRecord,
   references: readonly string[],
-  extra: { snapshotter: string; lastUsedAtMs: number | undefined },
+  extra: { snapshotter: string; lastUsedAtMs: number | undefined; speaks: Speaks },
 ): ImageInspect {
   const { config } = record;
   const { tags, digests } = referenceNames(references, record);
+  const runConfig = imageRunConfig(record, extra.speaks);
   return {
     Id: record.id,
     RepoTags: tags,
@@ -44,14 +53,17 @@ export function inspectImage(
     Parent: '',
     Comment: record.history.at(-1)?.comment ?? '',
     Created: config.created ?? isoTime(record.createdAtMs),
+    // What the image was made with: nothing is kept of it, and these fields are gone since 1.45.
+    ...(extra.speaks('1.45') ? {} : { Container: '', ContainerConfig: emptyConfig }),
     DockerVersion: '',
     Author: config.author ?? '',
-    Config: imageRunConfig(record),
+    Config: runConfig,
     Architecture: config.architecture,
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
     Os: config.os,
     ...(config['os.version'] === undefined ? {} : { OsVersion: config['os.version'] }),
     Size: record.sizeBytes,
+    ...(extra.speaks('1.44') ? {} : { VirtualSize: record.sizeBytes }),
     GraphDriver: { Name: extra.snapshotter, Data: { Tree: record.tree } },
     // Layers are projections made at push and save; only an image that came with layers has some of its own.
     RootFS: { Type: 'layers', Layers: record.origin?.layers.map(({ diffId }): Digest => diffId) ?? [] },
@@ -87,30 +99,35 @@ export function imageHistory(record: ImageRecord, tags: readonly string[]): Imag
   return [top, ...items.slice(0, -1).toReversed()];
 }
 
-/** The image's defaults with the fields that Docker's clients expect to be there. */
-function imageRunConfig(record: ImageRecord): ContainerConfig {
+/** Fields that every image's configuration had before API 1.50, though they say nothing of an image. */
+const emptyConfig: ContainerConfig = {
+  Hostname: '',
+  Domainname: '',
+  User: '',
+  AttachStdin: false,
+  AttachStdout: false,
+  AttachStderr: false,
+  Tty: false,
+  OpenStdin: false,
+  StdinOnce: false,
+  Env: [],
+  Cmd: null,
+  Image: '',
+  Volumes: null,
+  WorkingDir: '',
+  Entrypoint: null,
+  OnBuild: null,
+  Labels: null,
+};
+
+/** The image's defaults; to older clients with the fields that they expect to be there. */
+function imageRunConfig(record: ImageRecord, speaks: Speaks): ContainerConfig {
   const run = record.config.config ?? {};
-  return {
-    Hostname: '',
-    Domainname: '',
-    User: run.User ?? '',
-    AttachStdin: false,
-    AttachStdout: false,
-    AttachStderr: false,
-    Tty: false,
-    OpenStdin: false,
-    StdinOnce: false,
-    Env: run.Env ?? [],
-    Cmd: run.Cmd ?? null,
-    Image: '',
-    Volumes: run.Volumes ?? null,
-    WorkingDir: run.WorkingDir ?? '',
-    Entrypoint: run.Entrypoint ?? null,
-    Labels: run.Labels ?? null,
-    ...(run.ExposedPorts === undefined ? {} : { ExposedPorts: run.ExposedPorts }),
-    ...(run.Healthcheck === undefined ? {} : { Healthcheck: run.Healthcheck }),
-    ...(run.StopSignal === undefined ? {} : { StopSignal: run.StopSignal }),
-    ...(run.Shell === undefined ? {} : { Shell: run.Shell }),
-    ...(run.OnBuild === undefined ? {} : { OnBuild: run.OnBuild }),
-  };
+  if (!speaks('1.50')) return { ...emptyConfig, ...run };
+  return Object.fromEntries(Object.entries(run).filter(([, value]) => !isEmpty(value)));
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === '' || value === false) return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
 }

@@ -1,61 +1,63 @@
 import type { NetworkContainer, NetworkResource } from '../../api-types/network.ts';
-import type { VolumeResource } from '../../api-types/volume.ts';
-import type { NetworkInfo } from '../../network/port.ts';
+import type { Endpoint, NetworkInfo } from '../../network/port.ts';
 import type { ContainerRecord } from '../../runtime/port.ts';
-import type { Volume } from '../../volumes/port.ts';
 import { isoTime } from './time.ts';
 
-export function encodeNetwork(network: NetworkInfo, containers: readonly ContainerRecord[] = []): NetworkResource {
+type Options = {
+  /** Those of the whole engine; the network's own are found among them. */
+  containers?: readonly ContainerRecord[];
+  verbose?: boolean;
+  /** Whether the client speaks a version or a newer one. */
+  speaks: (version: string) => boolean;
+};
+
+export function encodeNetwork(network: NetworkInfo, { containers = [], verbose = false, speaks }: Options): NetworkResource {
   return {
     Name: network.name,
     Id: network.id,
     Created: isoTime(network.createdAtMs),
     Scope: 'local',
     Driver: network.driver,
-    EnableIPv4: true,
-    EnableIPv6: network.subnets.some(({ subnet }) => subnet.includes(':')),
+    ...(speaks('1.48') ? { EnableIPv4: true } : {}),
+    EnableIPv6: network.ipv6,
     IPAM: {
       Driver: 'default',
       Options: null,
-      Config: network.subnets.map(({ subnet, gateway }) => ({ Subnet: subnet, Gateway: gateway })),
+      Config: network.subnets.map(({ subnet, gateway, range }) => ({
+        Subnet: subnet,
+        ...(range === undefined ? {} : { IPRange: range }),
+        ...(gateway === '' ? {} : { Gateway: gateway }),
+      })),
     },
     Internal: network.internal,
     Attachable: false,
     Ingress: false,
     ConfigFrom: { Network: '' },
     ConfigOnly: false,
-    Containers: Object.fromEntries(containers.flatMap((container) => attachedTo(network, container))),
+    Containers: Object.fromEntries(
+      containers.flatMap((container) =>
+        attachedTo(network, container).map((endpoint) => [container.id, networkContainer(container, endpoint)]),
+      ),
+    ),
     Options: network.options,
     Labels: network.labels,
+    // A swarm's services, of which there are none.
+    ...(verbose ? { Services: {} } : {}),
   };
 }
 
-function attachedTo(network: NetworkInfo, container: ContainerRecord): [string, NetworkContainer][] {
-  if (container.state.status !== 'running') return [];
-  return container.endpoints
-    .filter((endpoint) => endpoint.networkId === network.id)
-    .map((endpoint) => [
-      container.id,
-      {
-        Name: container.name,
-        EndpointID: endpoint.endpointId,
-        MacAddress: endpoint.macAddress,
-        IPv4Address: endpoint.ipAddress === '' ? '' : `${endpoint.ipAddress}/${endpoint.prefixLength}`,
-        IPv6Address: '',
-      },
-    ]);
+/** What a running container has on the network. One that shares another's network, or does not run, has nothing there. */
+export function attachedTo(network: NetworkInfo, { state, endpoints }: ContainerRecord): Endpoint[] {
+  return state.status === 'running' ? endpoints.filter(({ networkId }) => networkId === network.id) : [];
 }
 
-export function encodeVolume(volume: Volume, usage?: { Size: number; RefCount: number }): VolumeResource {
+function networkContainer({ name }: ContainerRecord, endpoint: Endpoint): NetworkContainer {
+  const withPrefix = (address: string, length: number) => (address ? `${address}/${length}` : '');
   return {
-    Name: volume.name,
-    Driver: volume.driver,
-    Mountpoint: volume.mountpoint,
-    CreatedAt: isoTime(volume.createdAtMs),
-    // Docker marks volumes without a name of their own by this label (API 1.42).
-    Labels: volume.anonymous ? { ...volume.labels, 'com.docker.volume.anonymous': '' } : volume.labels,
-    Options: Object.keys(volume.options).length > 0 ? volume.options : null,
-    Scope: 'local',
-    ...(usage === undefined ? {} : { UsageData: usage }),
+    Name: name,
+    EndpointID: endpoint.endpointId,
+    MacAddress: endpoint.macAddress,
+    IPv4Address: withPrefix(endpoint.ipAddress, endpoint.prefixLength),
+    IPv6Address: withPrefix(endpoint.ipv6Address, endpoint.ipv6PrefixLength),
   };
 }

@@ -1,36 +1,75 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { BuildPruneResponse } from '../../api-types/system.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
 import { type BuildOutput, ClassicOutput, LinesOutput } from '../build-output.ts';
-import { decodeBuild, sharedContext } from '../build-request.ts';
-import { unsupported } from '../errors.ts';
+import { checkIgnored, decodeBuild, sharedContext } from '../build-request.ts';
+import { invalid } from '../errors.ts';
+import { Filters } from '../filters.ts';
 import { tellImage } from '../image-events.ts';
+import { tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
 import { ResponseStream, requestSignal } from '../stream.ts';
 import { receiveUpload } from '../upload.ts';
+import { speaks } from '../version.ts';
+
+/** Builds that their client gave an id, so that it can cancel them. */
+type Running = Map<string, AbortController>;
 
 export function buildRoutes(app: FastifyInstance, services: Services): void {
+  const running: Running = new Map();
+
   app.post('/build', async (request, reply) => {
     const query = new Query(request.query);
     const recipe = decodeBuild(query, request.headers);
+    const warnings = checkIgnored(query, (version) => speaks(request, version));
     const output = outputOf(request, query);
-    const signal = requestSignal(reply, services.shutdown);
+    using cancellation = cancellable(running, query.string('buildid'));
+    const signal = AbortSignal.any([requestSignal(reply, services.shutdown), cancellation.signal]);
     const shared = await sharedContext(request.headers);
-    if (shared !== undefined) return runBuild(services, reply, { ...recipe, context: shared }, output, signal);
+    if (shared !== undefined) return runBuild(services, reply, { ...recipe, context: shared }, { output, warnings, signal });
     await using upload = await receiveUpload(request.body, services.tmpDir, signal);
-    await runBuild(services, reply, { ...recipe, context: { kind: 'tar', file: upload.file } }, output, signal);
+    await runBuild(services, reply, { ...recipe, context: { kind: 'tar', file: upload.file } }, { output, warnings, signal });
   });
 
-  app.post('/build/prune', async () => ({ CachesDeleted: null, SpaceReclaimed: 0 }));
-  app.post('/build/cancel', () => {
-    throw unsupported('BUILD_CANCEL_UNSUPPORTED', 'builds are cancelled by closing their connection');
+  app.post('/build/prune', async (request): Promise<BuildPruneResponse> => {
+    const query = new Query(request.query);
+    Filters.parse(query, ['description', 'id', 'inuse', 'parent', 'private', 'shared', 'type', 'unused-for', 'until']);
+    for (const name of ['keep-storage', 'reserved-space', 'max-used-space', 'min-free-space']) {
+      const text = query.string(name);
+      if (text !== undefined && !/^-?\d+$/.test(text)) {
+        throw invalid('PARAMETER_INVALID', `${name} is in bytes and expects an integer, got ${text.slice(0, 100)}`);
+      }
+    }
+    // What builds keep for each other are trees, which the collector takes: there is no cache apart from them.
+    tellPruned(services.events, 'builder', 0);
+    return { CachesDeleted: null, SpaceReclaimed: 0 };
   });
+
+  app.post('/build/cancel', async (request, reply) => {
+    const id = new Query(request.query).string('id');
+    if (id === undefined) throw invalid('PARAMETER_MISSING', 'build ID not provided');
+    // As Docker: a build that is over, or never was, is no error.
+    running.get(id)?.abort(new DOMException('the build was cancelled', 'AbortError'));
+    return reply.code(200).type('application/json').send();
+  });
+}
+
+function cancellable(running: Running, id: string | undefined): { signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  if (id !== undefined) running.set(id, controller);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      if (id !== undefined && running.get(id) === controller) running.delete(id);
+    },
+  };
 }
 
 function outputOf(request: FastifyRequest, query: Query): BuildOutput {
   const lines = query.boolean('slipway') || String(request.headers.accept).includes('application/vnd.slipway.build+json');
-  return lines ? new LinesOutput() : new ClassicOutput(query.boolean('q'));
+  return lines ? new LinesOutput() : new ClassicOutput({ quiet: query.boolean('q'), aux: speaks(request, '1.30') });
 }
 
 /** The stream opens with the first thing to tell, so that what is wrong with the request itself is still told by a status. */
@@ -38,23 +77,30 @@ async function runBuild(
   services: Services,
   reply: FastifyReply,
   build: BuildRequest,
-  output: BuildOutput,
-  signal: AbortSignal,
+  { output, warnings, signal }: { output: BuildOutput; warnings: readonly string[]; signal: AbortSignal },
 ): Promise<void> {
   let stream: ResponseStream | undefined;
+  let warned = false;
   const send = (text: string) => {
     if (text === '') return;
     stream ??= new ResponseStream(reply, services.shutdown, output.contentType);
+    if (!warned) for (const message of warnings) stream.post(output.event({ kind: 'warning', message }));
+    warned = true;
     stream.post(text);
   };
   try {
     const result = await services.builder.build(build, { onEvent: (event) => send(output.event(event)), signal });
-    const { image } = result;
-    if (image !== undefined) for (const tag of build.tags) tellImage(services.events, 'tag', image, familiar(parseReference(tag)));
+    tellBuilt(services, build, result.image);
     send(output.result(result, build));
   } catch (error) {
     if (stream === undefined) throw error;
     send(output.error(error));
   }
   stream?.end();
+}
+
+function tellBuilt({ events }: Services, build: BuildRequest, image: Parameters<typeof tellImage>[2] | undefined): void {
+  if (image === undefined) return;
+  tellImage(events, 'create', image, image.id);
+  for (const tag of build.tags) tellImage(events, 'tag', image, familiar(parseReference(tag)));
 }

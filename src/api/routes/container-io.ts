@@ -1,74 +1,55 @@
-import type { FastifyInstance } from 'fastify';
-import { FrameStream } from '../../api-types/own.ts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { EngineError } from '../../base/errors.ts';
-import type { LogLine, ReadOptions } from '../../logging/port.ts';
 import type { ContainerRecord } from '../../runtime/port.ts';
 import { parseDetachKeys } from '../detach-keys.ts';
-import { nanoTime } from '../encode/time.ts';
 import { invalid } from '../errors.ts';
-import { frame } from '../framing.ts';
 import { hijack, wantsUpgrade } from '../hijack.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
 import { joinStdio } from '../stdio.ts';
-import { ResponseStream } from '../stream.ts';
-import { compareVersions, versionOf } from '../version.ts';
+import { speaks } from '../version.ts';
+import { takeWebSocket } from '../websocket/connection.ts';
 
 type Named = { Params: { name: string } };
-
-const newline = Buffer.from('\n');
-
-/** Lines are joined into writes of about this many bytes while they come without a pause. */
-const batchBytes = 64 * 1024;
 
 export const rawStreamType = 'application/vnd.docker.raw-stream';
 const multiplexedStreamType = 'application/vnd.docker.multiplexed-stream';
 
 /** Output of a process as its clients expect it: framed without a tty, and named so since API 1.42. */
-export function streamType(url: string, tty: boolean): string {
-  return !tty && compareVersions(versionOf(url), '1.42') >= 0 ? multiplexedStreamType : rawStreamType;
+export function streamType(request: { originalUrl: string }, tty: boolean): string {
+  return !tty && speaks(request, '1.42') ? multiplexedStreamType : rawStreamType;
 }
 
-/** Logs, attach, resize. */
+/** Attach, over a hijacked connection or a WebSocket, and resize. */
 export function containerIoRoutes(app: FastifyInstance, services: Services): void {
   const { containers } = services;
 
-  app.get<Named>('/containers/:name/logs', async (request, reply) => {
-    const query = new Query(request.query);
-    const options = readOptions(query);
-    const record = await containers.get(request.params.name);
-    const tty = record.config.Tty === true;
-    const stream = new ResponseStream(reply, services.shutdown, streamType(request.originalUrl, tty));
+  app.post<Named>('/containers/:name/attach', async (request, reply) => {
+    const asked = attachRequest(new Query(request.query));
+    const { record, tty, stdin, attachment } = await open(services, request, asked);
+    const contentType = wantsUpgrade(request, 'tcp') ? streamType(request, tty) : rawStreamType;
+    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: stdin, shutdown: services.shutdown });
     try {
-      const lines = services.logs.read(record.id, { ...options, signal: stream.signal });
-      await sendLines(stream, lines, { tty, timestamps: query.boolean('timestamps') });
-      stream.end();
+      await joinStdio(connection, attachment, { framed: !tty, stdin, detachKeys: tty ? asked.detachKeys : undefined });
     } catch (error) {
-      if (!stream.signal.aborted) request.log.error({ err: error, container: record.id }, 'reading logs failed');
-      stream.destroy();
+      request.log.error({ err: error, container: record.id }, 'an attached stream failed');
     }
   });
 
-  app.post<Named>('/containers/:name/attach', async (request, reply) => {
+  app.get<Named>('/containers/:name/attach/ws', async (request, reply) => {
+    if (!wantsUpgrade(request, 'websocket')) throw invalid('UPGRADE_REQUIRED', 'this route needs the header Upgrade: websocket');
     const query = new Query(request.query);
-    const record = await containers.get(request.params.name);
-    refuseAttach(record);
-    const tty = record.config.Tty === true;
-    const stdin = query.boolean('stdin') && query.boolean('stream') && record.config.OpenStdin === true;
-    const detachKeys = parseDetachKeys(query.string('detachKeys'));
-    const attachment = await containers.attach(record.id, {
-      stdin,
-      stdout: query.boolean('stdout'),
-      stderr: query.boolean('stderr'),
-      logs: query.boolean('logs'),
-      stream: query.boolean('stream'),
-    });
-    const contentType = wantsUpgrade(request, 'tcp') ? streamType(request.originalUrl, tty) : rawStreamType;
-    const connection = hijack(request, reply, { protocol: 'tcp', contentType, input: stdin, shutdown: services.shutdown });
+    // Before 1.42 the three streams could not be chosen.
+    const streams = speaks(request, '1.42') ? {} : { stdin: true, stdout: true, stderr: true };
+    const accept = takeWebSocket(request);
+    const asked = { ...attachRequest(query), ...streams };
+    const { record, tty, stdin, attachment } = await open(services, request, asked);
+    const connection = accept(reply, { input: stdin, binary: speaks(request, '1.28'), shutdown: services.shutdown });
     try {
-      await joinStdio(connection, attachment, { tty, stdin, detachKeys });
+      // Never framed: a WebSocket has frames of its own.
+      await joinStdio(connection, attachment, { framed: false, stdin, detachKeys: tty ? asked.detachKeys : undefined });
     } catch (error) {
-      request.log.error({ err: error, container: record.id }, 'an attached stream failed');
+      request.log.error({ err: error, container: record.id }, 'an attached WebSocket failed');
     }
   });
 
@@ -78,66 +59,47 @@ export function containerIoRoutes(app: FastifyInstance, services: Services): voi
   });
 }
 
+type AttachRequest = { stdin: boolean; stdout: boolean; stderr: boolean; logs: boolean; stream: boolean; detachKeys: Buffer };
+
+function attachRequest(query: Query): AttachRequest {
+  return {
+    stdin: query.boolean('stdin'),
+    stdout: query.boolean('stdout'),
+    stderr: query.boolean('stderr'),
+    logs: query.boolean('logs'),
+    stream: query.boolean('stream'),
+    detachKeys: parseDetachKeys(query.string('detachKeys')),
+  };
+}
+
+/** Everything that may still be answered with a status happens here. */
+async function open({ containers }: Services, request: FastifyRequest<Named>, asked: AttachRequest) {
+  const record = await containers.get(request.params.name);
+  refuseAttach(record, request.params.name);
+  const stdin = asked.stdin && asked.stream && record.config.OpenStdin === true;
+  const { stdout, stderr, logs, stream } = asked;
+  const attachment = await containers.attach(record.id, { stdin, stdout, stderr, logs, stream });
+  return { record, tty: record.config.Tty === true, stdin, attachment };
+}
+
+/** `h` and `w`, in Docker's words where they are wrong. */
 export function terminalSize(query: Query): { rows: number; columns: number } {
-  const size = (name: string) => {
-    const value = query.integer(name);
-    if (value === undefined || value < 0 || value > 65_535)
-      throw invalid('PARAMETER_INVALID', `the parameter "${name}" must be 0 to 65535`);
+  const size = (name: string, what: string) => {
+    const text = query.string(name) ?? '';
+    if (!/^-?\d+$/.test(text)) throw invalid('PARAMETER_INVALID', `invalid resize ${what} "${text.slice(0, 100)}": invalid syntax`);
+    const value = Number(text);
+    if (value < 0 || value > 65_535)
+      throw invalid('PARAMETER_INVALID', `invalid resize ${what} "${text.slice(0, 100)}": value out of range`);
     return value;
   };
-  return { rows: size('h'), columns: size('w') };
+  return { rows: size('h', 'height'), columns: size('w', 'width') };
 }
 
-function readOptions(query: Query): ReadOptions {
-  const stdout = query.boolean('stdout');
-  const stderr = query.boolean('stderr');
-  if (!stdout && !stderr)
-    throw invalid('LOGS_NO_STREAM', 'Bad parameters: you must choose at least one stream', 'Give stdout=1, stderr=1 or both.');
-  const tail = query.string('tail');
-  const lines = tail === undefined || tail === 'all' || !/^\d{1,12}$/.test(tail) ? undefined : Number(tail);
-  return { stdout, stderr, sinceNs: query.timeNs('since'), untilNs: query.timeNs('until'), tail: lines, follow: query.boolean('follow') };
-}
-
-async function sendLines(
-  stream: ResponseStream,
-  lines: AsyncIterable<LogLine>,
-  format: { tty: boolean; timestamps: boolean },
-): Promise<void> {
-  let batch: Buffer[] = [];
-  let bytes = 0;
-  let flushing: NodeJS.Immediate | undefined;
-  const flush = () => {
-    clearImmediate(flushing);
-    flushing = undefined;
-    const chunk = Buffer.concat(batch, bytes);
-    batch = [];
-    bytes = 0;
-    return chunk;
-  };
-  for await (const line of lines) {
-    const piece = encodeLine(line, format);
-    batch.push(piece);
-    bytes += piece.length;
-    if (bytes >= batchBytes) await stream.write(flush());
-    // A line that nothing follows at once must not wait for company.
-    else flushing ??= setImmediate(() => stream.post(flush()));
-  }
-  if (bytes > 0) await stream.write(flush());
-}
-
-function encodeLine(line: LogLine, format: { tty: boolean; timestamps: boolean }): Buffer {
-  const parts = [line.line];
-  if (format.timestamps) parts.unshift(Buffer.from(`${nanoTime(line.timeNs)} `));
-  if (!line.partial) parts.push(newline);
-  const text = Buffer.concat(parts);
-  return format.tty ? text : frame(FrameStream[line.stream], text);
-}
-
-function refuseAttach({ id, state }: ContainerRecord): void {
+function refuseAttach({ state }: ContainerRecord, name: string): void {
   if (state.status === 'running' && state.paused) {
-    throw new EngineError('Conflict', 'CONTAINER_PAUSED', `Container ${id} is paused, unpause the container before attach`);
+    throw new EngineError('Conflict', 'CONTAINER_PAUSED', `container ${name} is paused, unpause the container before attach`);
   }
   if (state.status === 'restarting') {
-    throw new EngineError('Conflict', 'CONTAINER_RESTARTING', `Container ${id} is restarting, wait until the container is running`);
+    throw new EngineError('Conflict', 'CONTAINER_RESTARTING', `container ${name} is restarting, wait until the container is running`);
   }
 }

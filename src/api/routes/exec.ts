@@ -13,6 +13,7 @@ import { execCreate, execStart } from '../schemas/container.ts';
 import { consoleSize } from '../schemas/resources.ts';
 import type { Services } from '../services.ts';
 import { joinStdio } from '../stdio.ts';
+import { speaks } from '../version.ts';
 import { rawStreamType, streamType, terminalSize } from './container-io.ts';
 
 type Identified = { Params: { id: string } };
@@ -20,12 +21,15 @@ type Identified = { Params: { id: string } };
 /** Exec: create, start, inspect, resize. */
 export function execRoutes(app: FastifyInstance, services: Services): void {
   const { containers } = services;
+  /** Sizes given at creation, for the start; a few numbers for each exec that has not been started. */
+  const sizes = new Map<string, [number, number]>();
 
   app.post<{ Params: { name: string } }>('/containers/:name/exec', async (request, reply) => {
     const body = bodyOf(request.body, execCreate, { required: true });
     if (body.Cmd === undefined || body.Cmd === null || body.Cmd.length === 0)
       throw invalid('EXEC_COMMAND_MISSING', 'No exec command specified');
     if (body.DetachKeys) parseDetachKeys(body.DetachKeys);
+    const size = body.Tty && body.ConsoleSize && speaks(request, '1.42') ? consoleSize(body.ConsoleSize, 'ConsoleSize') : undefined;
     const exec = await containers.execCreate(request.params.name, {
       args: body.Cmd,
       tty: body.Tty ?? false,
@@ -38,30 +42,34 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
       ...(body.WorkingDir ? { workingDir: body.WorkingDir } : {}),
       ...(body.DetachKeys ? { detachKeys: body.DetachKeys } : {}),
     });
+    if (size !== undefined) remember(sizes, exec.id, size);
     return reply.code(201).send({ Id: exec.id });
   });
 
   app.post<Identified>('/exec/:id/start', async (request, reply) => {
     const body = bodyOf(request.body, execStart);
     const exec = await containers.execGet(request.params.id);
-    const size = body.ConsoleSize ? consoleSize(body.ConsoleSize, 'ConsoleSize') : undefined;
-    const contentType = wantsUpgrade(request, 'tcp') ? streamType(request.originalUrl, exec.tty) : rawStreamType;
+    const asked = body.ConsoleSize && speaks(request, '1.42') ? consoleSize(body.ConsoleSize, 'ConsoleSize') : sizes.get(exec.id);
+    const size = exec.tty && asked !== undefined ? { rows: asked[0], columns: asked[1] } : undefined;
+    // As in Docker it is this request, and not the exec itself, that says whether its client expects frames.
+    const framed = body.Tty !== true;
+    const contentType = wantsUpgrade(request, 'tcp') ? streamType(request, !framed) : rawStreamType;
     const takeOver = () => hijack(request, reply, { protocol: 'tcp', contentType, input: exec.openStdin, shutdown: services.shutdown });
     let attachment: Attachment | undefined;
     try {
-      attachment = await containers.execStart(exec.id, {
-        detach: body.Detach ?? false,
-        ...(size === undefined ? {} : { size: { rows: size[0], columns: size[1] } }),
-      });
+      attachment = await containers.execStart(exec.id, { detach: body.Detach ?? false, ...(size === undefined ? {} : { size }) });
     } catch (error) {
       if (!tellsInStream(request, error)) throw error;
-      await tellAsOutput(takeOver(), error, exec.tty);
+      await tellAsOutput(takeOver(), error, framed);
       return;
+    } finally {
+      sizes.delete(exec.id);
     }
     if (attachment === undefined) return reply.code(200).send();
     const connection = takeOver();
+    const detachKeys = exec.tty ? parseDetachKeys(exec.detachKeys) : undefined;
     try {
-      await joinStdio(connection, attachment, { tty: exec.tty, stdin: exec.openStdin, detachKeys: parseDetachKeys(exec.detachKeys) });
+      await joinStdio(connection, attachment, { framed, stdin: exec.openStdin, detachKeys });
     } catch (error) {
       request.log.error({ err: error, exec: exec.id }, 'the stream of an exec failed');
     }
@@ -73,6 +81,13 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
     await containers.execResize(request.params.id, terminalSize(new Query(request.query)));
     return reply.code(200).send();
   });
+}
+
+/** Execs that nobody starts must not fill the memory: past some thousands the oldest are forgotten, and start in the default size. */
+function remember(sizes: Map<string, [number, number]>, id: string, size: [number, number]): void {
+  sizes.set(id, size);
+  const [oldest] = sizes.keys();
+  if (sizes.size > 4096 && oldest !== undefined) sizes.delete(oldest);
 }
 
 /**
@@ -88,9 +103,9 @@ function tellsInStream(request: FastifyRequest, error: unknown): error is Engine
   );
 }
 
-async function tellAsOutput(connection: HijackedConnection, { message }: EngineError, tty: boolean): Promise<void> {
+async function tellAsOutput(connection: HijackedConnection, { message }: EngineError, framed: boolean): Promise<void> {
   const text = Buffer.from(`${message}\r\n`);
-  await connection.write(tty ? text : frame(FrameStream.stdout, text));
+  await connection.write(framed ? frame(FrameStream.stdout, text) : text);
   connection.close();
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { ContainerStatus } from '../../api-types/container-inspect.ts';
-import { statusOf } from '../encode/container.ts';
+import { statusOf } from '../encode/container-state.ts';
 import type { Services } from '../services.ts';
 
 const statuses: ContainerStatus[] = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];

@@ -1,45 +1,41 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { NetworkCreateResponse, NetworkResource } from '../../api-types/network.ts';
 import type { NetworksPruneResponse } from '../../api-types/system.ts';
 import { EngineError } from '../../base/errors.ts';
 import type { NetworkInfo } from '../../network/port.ts';
 import { bodyOf } from '../decode.ts';
-import { encodeNetwork } from '../encode/network.ts';
-import { unsupported } from '../errors.ts';
+import { attachedTo, encodeNetwork } from '../encode/network.ts';
+import { invalid } from '../errors.ts';
 import { Filters } from '../filters.ts';
+import { endpointConfig, networkOptions, predefined } from '../network-request.ts';
+import { oneAtATime, tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
-import { networkCreate } from '../schemas/resources.ts';
+import { networkConnect, networkCreate, networkDisconnect } from '../schemas/resources.ts';
 import type { Services } from '../services.ts';
+import { speaks } from '../version.ts';
 
 type Identified = { Params: { id: string } };
-
-/** Networks that every engine has and nobody removes. */
-const predefined = ['bridge', 'host', 'none'];
 
 export function networkRoutes(app: FastifyInstance, services: Services): void {
   const { networks, containers } = services;
 
-  app.get('/networks', async (request) => listNetworks(services, new Query(request.query)));
+  app.get('/networks', (request) => listNetworks(services, request));
 
   app.get<Identified>('/networks/:id', async (request) => {
+    const query = new Query(request.query);
+    const verbose = strictBoolean(query, 'verbose');
+    const scope = query.string('scope');
     const [network, all] = await Promise.all([networks.get(request.params.id), containers.list()]);
-    return encodeNetwork(network, all);
+    if (scope !== undefined && scope !== 'local') throw notFound(request.params.id);
+    return encodeNetwork(network, { containers: all, verbose, speaks: (version) => speaks(request, version) });
   });
 
   app.post('/networks/create', async (request, reply) => {
     const body = bodyOf(request.body, networkCreate, { required: true });
-    const [config] = body.IPAM?.Config ?? [];
-    const network = await networks.create({
-      name: body.Name,
-      ...(body.Driver ? { driver: body.Driver } : {}),
-      ...(config?.Subnet ? { subnet: config.Subnet } : {}),
-      ...(config?.Gateway ? { gateway: config.Gateway } : {}),
-      ...(body.Internal === undefined ? {} : { internal: body.Internal }),
-      ...(body.Labels ? { labels: body.Labels } : {}),
-      ...(body.Options ? { options: body.Options } : {}),
-    });
+    const { options, warnings } = networkOptions(body, request.body, (version) => speaks(request, version));
+    const network = await networks.create(options);
     tell(services, 'create', network);
-    const answer: NetworkCreateResponse = { Id: network.id, Warning: '' };
+    const answer: NetworkCreateResponse = { Id: network.id, Warning: warnings.join('\n') };
     return reply.code(201).send(answer);
   });
 
@@ -48,39 +44,41 @@ export function networkRoutes(app: FastifyInstance, services: Services): void {
     return reply.code(204).send();
   });
 
-  app.post('/networks/prune', async (request): Promise<NetworksPruneResponse> => {
-    const filters = Filters.parse(new Query(request.query), ['label', 'label!', 'until']);
-    const until = filters.untilMs(Date.now());
-    const deleted: string[] = [];
-    for (const network of await networks.list()) {
-      if (predefined.includes(network.name) || network.createdAtMs > until || !filters.labels(network.labels)) continue;
-      if ((await usersOf(services, network)).length > 0) continue;
-      await removeNetwork(services, network);
-      deleted.push(network.name);
-    }
-    return { NetworksDeleted: deleted.length > 0 ? deleted : null };
+  app.post<Identified>('/networks/:id/connect', async (request, reply) => {
+    const body = bodyOf(request.body, networkConnect, { required: true });
+    const [network, container] = await Promise.all([networks.get(request.params.id), containers.get(body.Container)]);
+    await containers.connectNetwork(
+      container.id,
+      endpointConfig(network.name, body.EndpointConfig ?? {}, (v) => speaks(request, v)),
+    );
+    tell(services, 'connect', network, { container: container.id });
+    return reply.code(200).send();
   });
 
-  for (const verb of ['connect', 'disconnect']) {
-    app.post<Identified>(`/networks/:id/${verb}`, async (request) => {
-      await networks.get(request.params.id);
-      throw unsupported(
-        'NETWORK_LIVE_CHANGE_UNSUPPORTED',
-        `a container's networks cannot be changed once it is made (${verb})`,
-        'Create the container with --network.',
-      );
-    });
-  }
+  app.post<Identified>('/networks/:id/disconnect', async (request, reply) => {
+    const body = bodyOf(request.body, networkDisconnect, { required: true });
+    const [network, container] = await Promise.all([networks.get(request.params.id), containers.get(body.Container)]);
+    await containers.disconnectNetwork(container.id, network.name, { force: body.Force ?? false });
+    tell(services, 'disconnect', network, { container: container.id });
+    return reply.code(200).send();
+  });
+
+  const exclusively = oneAtATime();
+  app.post('/networks/prune', (request) => exclusively(() => pruneNetworks(services, new Query(request.query))));
 }
 
-async function listNetworks({ networks, containers }: Services, query: Query): Promise<NetworkResource[]> {
-  const filters = Filters.parse(query, ['dangling', 'driver', 'id', 'label', 'label!', 'name', 'scope', 'type']);
+async function listNetworks({ networks, containers }: Services, request: FastifyRequest): Promise<NetworkResource[]> {
+  const filters = Filters.parse(new Query(request.query), ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type']);
   const dangling = filters.boolean('dangling');
-  const used =
-    dangling === undefined
-      ? new Set<string>()
-      : new Set((await containers.list()).flatMap((record) => record.networks.map(({ name }) => name)));
-  return (await networks.list())
+  for (const type of filters.get('type')) {
+    if (type !== 'builtin' && type !== 'custom') throw invalid('FILTER_INVALID', `invalid filter: 'type'='${type.slice(0, 100)}'`);
+  }
+  const [all, records] = await Promise.all([networks.list(), containers.list()]);
+  // Before 1.28 a listing told what an inspection does.
+  const shown = { containers: speaks(request, '1.28') ? [] : records, speaks: (version: string) => speaks(request, version) };
+  const isUsed = (network: NetworkInfo) =>
+    predefined.includes(network.name) || records.some((record) => attachedTo(network, record).length > 0);
+  return all
     .filter(
       (network) =>
         filters.any('driver', (value) => value === network.driver) &&
@@ -89,37 +87,60 @@ async function listNetworks({ networks, containers }: Services, query: Query): P
         filters.labels(network.labels) &&
         filters.any('scope', (value) => value === 'local') &&
         filters.any('type', (value) => (value === 'builtin') === predefined.includes(network.name)) &&
-        (dangling === undefined || dangling === (!used.has(network.name) && !predefined.includes(network.name))),
+        (dangling === undefined || dangling === !isUsed(network)),
     )
-    .map((network) => encodeNetwork(network));
+    .map((network) => encodeNetwork(network, shown));
+}
+
+async function pruneNetworks(services: Services, query: Query): Promise<NetworksPruneResponse> {
+  const filters = Filters.parse(query, ['label', 'label!', 'until']);
+  const until = filters.untilMs(Date.now());
+  const deleted: string[] = [];
+  for (const network of await services.networks.list()) {
+    if (predefined.includes(network.name) || network.createdAtMs > until || !filters.labels(network.labels)) continue;
+    try {
+      await removeNetwork(services, network);
+    } catch (error) {
+      // In use, or gone since the listing.
+      if (error instanceof EngineError && ['Denied', 'Conflict', 'NotFound'].includes(error.kind)) continue;
+      throw error;
+    }
+    deleted.push(network.name);
+  }
+  tellPruned(services.events, 'network', 0);
+  return { NetworksDeleted: deleted.length > 0 ? deleted : null };
 }
 
 async function removeNetwork(services: Services, network: NetworkInfo): Promise<void> {
   if (predefined.includes(network.name)) {
     throw new EngineError('Denied', 'NETWORK_PREDEFINED', `${network.name} is a pre-defined network and cannot be removed`);
   }
-  const users = await usersOf(services, network);
+  const users = (await services.containers.list()).filter((record) => attachedTo(network, record).length > 0).map(({ name }) => name);
   if (users.length > 0) {
     throw new EngineError(
       'Denied',
       'NETWORK_IN_USE',
-      `error while removing network: network ${network.name} id ${network.id} has active endpoints`,
-      {
-        hint: `In use by: ${users.join(', ')}. Stop them first.`,
-      },
+      `error while removing network: network ${network.name} has active endpoints (${users.map((name) => `name:"${name}"`).join(', ')})`,
+      { hint: `In use by: ${users.join(', ')}. Disconnect or stop them first.` },
     );
   }
   await services.networks.remove(network.id);
   tell(services, 'destroy', network);
 }
 
-/** Names of the containers that are on it now. */
-async function usersOf({ containers }: Services, network: NetworkInfo): Promise<string[]> {
-  return (await containers.list())
-    .filter(({ state, endpoints }) => state.status === 'running' && endpoints.some(({ networkId }) => networkId === network.id))
-    .map(({ name }) => name);
+/** Go's strconv.ParseBool: this one parameter is read more strictly than all others. */
+function strictBoolean(query: Query, name: string): boolean {
+  const text = query.string(name);
+  if (text === undefined) return false;
+  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true;
+  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false;
+  throw invalid('PARAMETER_INVALID', `invalid value for ${name}: ${text.slice(0, 100)}: expected true or false`);
 }
 
-function tell({ events }: Services, action: string, network: NetworkInfo): void {
-  events.publish({ type: 'network', action, id: network.id, attributes: { name: network.name, type: network.driver } });
+function notFound(name: string): EngineError {
+  return new EngineError('NotFound', 'NETWORK_NOT_FOUND', `network ${name} not found`);
+}
+
+function tell({ events }: Services, action: string, network: NetworkInfo, more: Record<string, string> = {}): void {
+  events.publish({ type: 'network', action, id: network.id, attributes: { name: network.name, type: network.driver, ...more } });
 }

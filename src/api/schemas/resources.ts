@@ -1,39 +1,71 @@
-import type { NetworkCreateRequest } from '../../api-types/network.ts';
+import type { NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest } from '../../api-types/network.ts';
 import type { BootstrapRequest, RunRequest } from '../../api-types/own.ts';
+import type { AuthConfig } from '../../api-types/registry.ts';
 import type { VolumeCreateRequest } from '../../api-types/volume.ts';
-import { boolean, type Check, integer, isPlainObject, list, object, record, requireField, string } from '../decode.ts';
+import { anything, boolean, type Check, integer, isPlainObject, list, object, record, requireField, string } from '../decode.ts';
 import { invalid } from '../errors.ts';
 import { createContainer } from './container.ts';
+import { endpoint } from './endpoint.ts';
 
 /** Bodies of the network and volume routes and of Slipway's own. */
 
-const networkFields = object({
+export const networkFields = {
   Name: string,
   CheckDuplicate: boolean,
   Driver: string,
+  Scope: string,
   Internal: boolean,
   Attachable: boolean,
   Ingress: boolean,
+  ConfigOnly: boolean,
+  ConfigFrom: object({ Network: string }),
+  EnableIPv4: boolean,
   EnableIPv6: boolean,
   IPAM: object({
     Driver: string,
     Options: record(string),
-    Config: list(object({ Subnet: string, Gateway: string, IPRange: string })),
+    Config: list(object({ Subnet: string, Gateway: string, IPRange: string, AuxiliaryAddresses: record(string) })),
   }),
   Options: record(string),
   Labels: record(string),
-});
+};
 
 export const networkCreate: Check<NetworkCreateRequest> = (value, field) => {
-  const request = networkFields(value, field);
-  return { ...request, Name: requireField(request.Name, 'Name') };
+  const request = object(networkFields)(value, field);
+  return { ...request, Name: request.Name ?? '' };
 };
+
+export const networkConnect: Check<NetworkConnectRequest> = (value, field) => {
+  const request = object({ Container: string, EndpointConfig: endpoint })(value, field);
+  return { ...request, Container: requireName(request.Container) };
+};
+
+export const networkDisconnect: Check<NetworkDisconnectRequest> = (value, field) => {
+  const request = object({ Container: string, Force: boolean })(value, field);
+  return { ...request, Container: requireName(request.Container) };
+};
+
+function requireName(container: string | undefined): string {
+  if (container === undefined || container === '') throw invalid('FIELD_MISSING', 'Container is missing: which one is it about?');
+  return container;
+}
 
 export const volumeCreate: Check<VolumeCreateRequest> = object({
   Name: string,
   Driver: string,
   DriverOpts: record(string),
   Labels: record(string),
+  ClusterVolumeSpec: anything,
+});
+
+export const authConfig: Check<AuthConfig> = object({
+  username: string,
+  password: string,
+  auth: string,
+  email: string,
+  serveraddress: string,
+  identitytoken: string,
+  registrytoken: string,
 });
 
 const size: Check<[number, number]> = (value, field) => {
