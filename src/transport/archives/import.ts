@@ -13,6 +13,8 @@ export type ImportOptions = {
   signal?: AbortSignal | undefined;
   /** A container config in Docker's JSON, under the changes. */
   config?: Record<string, unknown> | undefined;
+  /** What the files in it are for; the host's own without. */
+  platform?: { architecture: string; variant?: string } | undefined;
   /** RFC 3339; the time of the import without. */
   created?: string | undefined;
 };
@@ -40,5 +42,10 @@ function configOf(options: ImportOptions): ImageConfig {
   const base = options.config === undefined ? {} : parseRunConfigJson(JSON.stringify(options.config), 'the given config');
   const config = applyChanges(base, options.changes ?? []);
   const env = config.Env?.some((variable) => variable.startsWith('PATH=')) ? config.Env : [defaultPath, ...(config.Env ?? [])];
-  return { created: options.created ?? new Date().toISOString(), ...emptyImageConfig(), config: { ...config, Env: env } };
+  const platform = options.platform === undefined ? undefined : { os: 'linux', ...options.platform };
+  return {
+    created: options.created ?? new Date().toISOString(),
+    ...emptyImageConfig(platform),
+    config: { ...config, Env: env },
+  };
 }
