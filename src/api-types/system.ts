@@ -89,7 +89,7 @@ export type InfoResponse = {
 
 /** GET /system/df; null is what was not asked for. */
 export type DiskUsageResponse = {
-  LayersSize?: number;
+  LayersSize: number;
   Images: ImageSummary[] | null;
   Containers: ContainerSummary[] | null;
   Volumes: VolumeResource[] | null;

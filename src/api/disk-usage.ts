@@ -29,7 +29,7 @@ export async function diskUsage(services: Services, request: FastifyRequest, rep
     wants('volume') ? volumeUsage(services) : null,
   ]);
   return {
-    ...(images === undefined ? {} : { LayersSize: images.bytes }),
+    LayersSize: images?.bytes ?? 0,
     Images: images?.rows ?? null,
     Containers: containers,
     Volumes: volumes,

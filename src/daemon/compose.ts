@@ -8,6 +8,7 @@ import type { BootstrapRequest } from '../api-types/own.ts';
 import { EngineError } from '../base/errors.ts';
 import { BuildEngine } from '../build/engine.ts';
 import { inspectHost } from '../host/inspect.ts';
+import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
 import { BridgeNetworks } from '../network/bridge-networks.ts';
@@ -16,6 +17,7 @@ import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
 import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
 import { ContainerEngine } from '../runtime/engine.ts';
 import { RuntimePaths } from '../runtime/paths.ts';
+import type { RuntimeSettings } from '../runtime/spec/facts.ts';
 import { StepProcessRunner } from '../runtime/steps/step-runner.ts';
 import { chooseSnapshotter, type SnapshotterChoice, type SnapshotterName } from '../snapshot/choose.ts';
 import { ErofsOverlaySnapshotter } from '../snapshot/drivers/erofs-overlay.ts';
@@ -26,11 +28,13 @@ import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
+import { RegistryClient } from '../transport/registry/client.ts';
 import { LocalVolumeDriver } from '../volumes/drivers/local.ts';
 import { VolumeService } from '../volumes/service.ts';
 import { findPrograms, type Programs } from './choose.ts';
 import type { DaemonConfig } from './config.ts';
 import { tellContainer } from './container-events.ts';
+import { containerSettings } from './container-settings.ts';
 import { diskUsage, folderBytes } from './disk-usage.ts';
 import { databaseEntry, workerEntry } from './entries.ts';
 import type { Logger } from './log.ts';
@@ -53,18 +57,20 @@ type Options = { log: Logger; shutdown: AbortSignal };
 export async function composeEngine(config: DaemonConfig, options: Options): Promise<Engine> {
   const { version: cgroupVersion } = new Cgroups();
   const programs = findPrograms(config);
+  const { settings, remap } = await containerSettings(config);
   const store = await openStore({ root: config.root, workerUrl: workerEntry, databaseUrl: databaseEntry });
   try {
-    return assemble(config, { store, programs, cgroupVersion }, options);
+    return assemble(config, { store, programs, cgroupVersion, settings, remap }, options);
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-type Found = { store: Store; programs: Programs; cgroupVersion: 1 | 2 };
+type Found = { store: Store; programs: Programs; cgroupVersion: 1 | 2; settings: RuntimeSettings; remap: Remap | undefined };
 
-function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Found, { log, shutdown }: Options): Engine {
+function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options): Engine {
+  const { store, programs, cgroupVersion, settings } = found;
   const rootId = createHash('sha256').update(config.root).digest('hex').slice(0, 8);
   const events = new EventBus();
   const chosen = pickSnapshotter(config, store);
@@ -86,7 +92,7 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
   });
   const runtimePaths = new RuntimePaths({ root: config.root, run: config.run });
   const logs = new SpoolReader({ directory: (id) => runtimePaths.log(id), ended: (id) => containers.ended(id) });
-  const runtimes = makeRuntimes(config, programs);
+  const runtimes = makeRuntimes(config, programs, settings.cgroupDriver);
   const monitor = new ConmonMonitor({ command: programs.conmon });
   const containers: ContainerEngine = new ContainerEngine({
     store,
@@ -98,6 +104,7 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
     monitor,
     paths: { root: config.root, run: config.run },
     rootId,
+    settings,
     initPath: programs.init,
     onEvent: (event) => tellContainer(events, event),
     onError: (container, error) => log.error({ err: error, container }, 'work on a container failed with nobody waiting for it'),
@@ -115,7 +122,7 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
   });
   const archives = new ArchiveService({ store });
   const builder = new BuildEngine({ store, snapshotter, archives, steps });
-  const info = describeEngine(config, { rootId, snapshotter: snapshotter.name, programs, cgroupVersion });
+  const info = describeEngine(config, { rootId, snapshotter: snapshotter.name, programs, cgroupVersion, cgroupDriver: settings.cgroupDriver });
   const services: Services = {
     store,
     jobs: store.jobs,
@@ -124,6 +131,7 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
     logs,
     builder,
     archives,
+    registries: new RegistryClient(),
     networks,
     volumes,
     events,
@@ -135,7 +143,7 @@ function assemble(config: DaemonConfig, { store, programs, cgroupVersion }: Foun
       log: join(runtimePaths.log(id), 'spool'),
     }),
     bootstrap: (request, { onProgress, signal }) => bootstrap(store, request, onProgress, signal),
-    hostReport: () => hostReport(config, chosen),
+    hostReport: () => hostReport(config, chosen, found.remap),
     diskUsage: () => diskUsage(store.paths),
     writableBytes: (id) => folderBytes(join(store.paths.snapshots, id, 'upper')),
     tmpDir: store.paths.tmp,
@@ -187,13 +195,17 @@ async function leaveHost({
   await new Cgroups().remove(`/slipway-${rootId}`);
 }
 
-function makeRuntimes(config: DaemonConfig, programs: Programs) {
-  const make = (name: string): [string, OciRuntime] => [name, makeRuntime(programs, name, join(config.run, 'runtime', name))];
+function makeRuntimes(config: DaemonConfig, programs: Programs, cgroupDriver: RuntimeSettings['cgroupDriver']) {
+  const make = (name: string): [string, OciRuntime] => [
+    name,
+    makeRuntime(programs, name, join(config.run, 'runtime', name), cgroupDriver === 'systemd'),
+  ];
   return { default: programs.defaultRuntime, all: new Map(Object.keys(programs.runtimes).map(make)) };
 }
 
-function makeRuntime(programs: Programs, name: string, root: string): OciRuntime {
-  return new OciRuntime({ name, command: programs.runtimes[name]?.path ?? name, root });
+function makeRuntime(programs: Programs, name: string, root: string, systemdCgroup = false): OciRuntime {
+  const { path = name, args } = programs.runtimes[name] ?? {};
+  return new OciRuntime({ name, command: path, args, root, systemdCgroup });
 }
 
 function pickSnapshotter(config: DaemonConfig, store: Store): SnapshotterChoice {
@@ -212,7 +224,7 @@ function makeSnapshotter(name: SnapshotterName, options: SnapshotterOptions): Sn
 
 function describeEngine(
   config: DaemonConfig,
-  made: { rootId: string; snapshotter: string; programs: Programs; cgroupVersion: 1 | 2 },
+  made: { rootId: string; snapshotter: string; programs: Programs; cgroupVersion: 1 | 2; cgroupDriver: 'cgroupfs' | 'systemd' },
 ): EngineInfo {
   const { programs } = made;
   return {
@@ -224,17 +236,28 @@ function describeEngine(
     runtimes: programs.runtimes,
     defaultRuntime: programs.defaultRuntime,
     cgroupVersion: made.cgroupVersion === 1 ? '1' : '2',
+    cgroupDriver: made.cgroupDriver,
+    cdiDirs: config.cdiDirs,
+    seccompProfile: config.seccompProfile ?? 'builtin',
+    usernsRemap: config.usernsRemap !== undefined,
+    initPath: programs.init,
+    monitorPath: programs.conmon,
+    debug: config.logLevel === 'debug',
     startedAtMs: Date.now(),
   };
 }
 
-function hostReport(config: DaemonConfig, snapshotter: SnapshotterChoice) {
+function hostReport(config: DaemonConfig, snapshotter: SnapshotterChoice, remap: Remap | undefined) {
   return inspectHost({
     root: config.root,
     run: config.run,
     snapshotter: { name: snapshotter.name, why: snapshotter.reason },
     defaultRuntime: config.defaultRuntime,
     runtimes: config.runtimes,
+    cgroupDriver: config.cgroupDriver,
+    usernsRemap: config.usernsRemap,
+    remap,
+    cdiDirs: config.cdiDirs,
     paths: { conmon: config.conmon, init: config.init, netavark: config.network.netavark, 'aardvark-dns': config.network.aardvarkDns },
   });
 }
