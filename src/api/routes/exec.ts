@@ -59,7 +59,7 @@ export function execRoutes(app: FastifyInstance, services: Services): void {
     try {
       attachment = await containers.execStart(exec.id, { detach: body.Detach ?? false, ...(size === undefined ? {} : { size }) });
     } catch (error) {
-      if (!tellsInStream(request, error)) throw error;
+      if (body.Detach === true || !tellsInStream(request, error)) throw error;
       await tellAsOutput(takeOver(), error, framed);
       return;
     } finally {
@@ -91,14 +91,13 @@ function remember(sizes: Map<string, [number, number]>, id: string, size: [numbe
 }
 
 /**
- * Docker's client shows nothing of an answer other than 101, and takes the exit code from the exec's inspection: for it, why a command cannot be
- * run is the output. Slipway's own asks for the status.
+ * Docker's clients take the exit code from the exec's inspection, and some (Testcontainers) try commands that an image may lack: for them, why a
+ * command cannot be run is the output, with or without an upgrade. Slipway's own asks for the status.
  */
 function tellsInStream(request: FastifyRequest, error: unknown): error is EngineError {
   return (
     error instanceof EngineError &&
     (error.exitCode === 126 || error.exitCode === 127) &&
-    wantsUpgrade(request, 'tcp') &&
     request.headers[execErrorsHeader] !== 'status'
   );
 }
