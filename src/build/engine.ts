@@ -120,7 +120,7 @@ export class BuildEngine implements Builder {
     const tree =
       context.kind === 'tree'
         ? Promise.resolve(context.tree)
-        : this.#archives.untar(context.file, { what: 'the build context', chown: owner, signal, lease });
+        : this.#archives.untar(context.file, { what: 'the build context', chown: owner, endOptional: true, signal, lease });
     return new TreeContextSource({ tree, store: this.#store, lease, adopt });
   }
 

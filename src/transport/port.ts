@@ -15,6 +15,8 @@ export type UntarOptions = JobOptions & {
   at?: ByteString | undefined;
   /** Overrides every owner. */
   chown?: { uid: number; gid: number } | undefined;
+  /** The end marker may be missing, where whoever received the archive knows that it is whole. Docker's own command line sends such contexts. */
+  endOptional?: boolean | undefined;
 };
 
 /** Images in and out as files: Docker archives (docker save), OCI layouts in a tar, and plain root tars. All stream; none is whole in memory. */

@@ -169,6 +169,17 @@ test('the same member is the same bytes: the format of layer digests does not dr
   );
 });
 
+test('where no end is asked for, the padding of the last member may be missing too', () => {
+  const whole = writeTar([tarFile('a', '1'), tarFile('b', 'xyz')], { end: false });
+  const unpadded = whole.subarray(0, whole.length - 509);
+  assert.deepEqual(
+    readTar(unpadded, { requireEnd: false }).map(({ content }) => content?.toString()),
+    ['1', 'xyz'],
+  );
+  assert.throws(() => readTar(unpadded), { code: 'TAR_TRUNCATED' });
+  assert.throws(() => readTar(unpadded.subarray(0, unpadded.length - 1), { requireEnd: false }), { code: 'TAR_TRUNCATED' });
+});
+
 const bad: [what: string, make: () => Buffer, why: RegExp][] = [
   ['an empty archive', () => Buffer.alloc(0), /the archive is empty/],
   ['text', () => Buffer.from('x'.repeat(2000)), /at byte 0: this is not a tar/],

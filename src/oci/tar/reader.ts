@@ -20,7 +20,10 @@ export type MetTarMember = TarMember & { readonly offset: number; readonly dataO
 export type TarReaderOptions = {
   /** Names the archive in errors. */
   what: string;
-  /** Refuse an archive without its end marker, which else reads as complete when it was cut between two members. */
+  /**
+   * Refuse an archive without its end marker, which else reads as complete when it was cut between two members. Without, the last member's padding may be missing
+   * too: docker build sends it so when the Dockerfile lies outside of the context.
+   */
   requireEnd: boolean;
   /** Of one extended header or long name, in bytes. */
   maxExtensionBytes?: number;
@@ -107,7 +110,9 @@ export class TarReader {
   end(): void {
     const state = this.#state;
     if (state.at === 'ended') return;
-    const betweenMembers = state.at === 'header' && this.#scratchFilled === 0 && this.#memberOffset === undefined;
+    const padded = state.at === 'header' && this.#scratchFilled === 0;
+    const unpadded = state.at === 'skip' && !this.#options.requireEnd;
+    const betweenMembers = (padded || unpadded) && this.#memberOffset === undefined;
     if (betweenMembers && this.#zeroBlocks > 0) return;
     if (betweenMembers && !this.#options.requireEnd) return;
     if (this.#offset === 0) throw tarError(this.#place(), 'the archive is empty', 'TAR_TRUNCATED');

@@ -32,8 +32,8 @@ export class ArchiveService implements Archives {
   }
 
   async untar(file: string, options: UntarOptions): Promise<TreeRef> {
-    const { what, kind = 'plain', base, at, chown, ...jobOptions } = options;
-    const params: UntarParams = { sources: [{ file, what }], kind, base, at, chown };
+    const { what, kind = 'plain', base, at, chown, endOptional, ...jobOptions } = options;
+    const params: UntarParams = { sources: [{ file, what }], kind, base, at, chown, endOptional };
     const { id, content } = await this.#store.jobs.run<UntarResult>('transport.untar', params, jobOptions);
     return { id, content };
   }

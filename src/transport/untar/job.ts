@@ -29,6 +29,8 @@ export type UntarParams = {
   readonly at?: ByteString | undefined;
   /** Overrides every owner. */
   readonly chown?: { uid: number; gid: number } | undefined;
+  /** The end marker may be missing. Layers never need theirs: a digest says whether they are whole. */
+  readonly endOptional?: boolean | undefined;
 };
 
 export type UntarResult = TreeRef & { readonly sources: readonly { digest: Digest; diffId: Digest; sizeBytes: number }[] };
@@ -54,7 +56,7 @@ export async function untar(context: TreeContext, params: UntarParams): Promise<
       owner: params.chown,
     });
     try {
-      sources.push(await untarSource(source, extractor, params.kind, meter));
+      sources.push(await untarSource(source, extractor, params, meter));
     } catch (error) {
       throw (isMalformed(error) ? damageOf(source) : undefined) ?? error;
     }
@@ -80,10 +82,10 @@ function extractionRoot(tree: MutableTree, params: UntarParams): Directory {
 async function untarSource(
   source: UntarSource,
   extractor: Extractor,
-  kind: 'layer' | 'plain',
+  { kind, endOptional }: Pick<UntarParams, 'kind' | 'endOptional'>,
   meter: (bytes: number) => void,
 ): Promise<{ digest: Digest; diffId: Digest; sizeBytes: number }> {
-  const reader = new TarReader(extractor.member, { what: source.what, requireEnd: kind === 'plain' });
+  const reader = new TarReader(extractor.member, { what: source.what, requireEnd: kind === 'plain' && endOptional !== true });
   const sizeBytes = rangeSize(source, source.what);
   const compression = compressionOf(source);
   const tarHash = newHash();
