@@ -1,15 +1,15 @@
 import { closeSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { EngineError, errnoOf } from '../base/errors.ts';
+import { Timeline } from '../base/timeline.ts';
 import { pidfdOpen } from '../kernel/process.ts';
-import { cleanUpLocked, reservePorts } from './clean-up.ts';
+import { bringUp, type Created } from './bring-up.ts';
+import { cleanUpLocked } from './clean-up.ts';
 import type { Container, Run } from './container.ts';
-import { type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
-import { networkMode } from './create/network-mode.ts';
-import type { Launch } from './drivers/conmon.ts';
+import type { EngineContext } from './context.ts';
+import { updateLinkingHosts } from './etc-files.ts';
 import { exitWithoutMonitor, type KnownExit, lastWords } from './exit-record.ts';
 import type { ContainerRecord } from './port.ts';
-import { type AttachedNetwork, prepareBundle } from './prepare.ts';
 import { bootId, identify } from './processes.ts';
 import { restartDelay } from './restart-policy.ts';
 
@@ -35,79 +35,33 @@ export class Lifecycle {
   }
 
   /** Brings the container to life. When that fails nothing of it stays but its state, which says why. */
-  async startLocked(container: Container): Promise<void> {
+  async startLocked(container: Container, timeline = new Timeline()): Promise<void> {
     const { registry } = this.#context;
     container.intent = { action: 'start', atMs: this.#context.now() };
     await registry.save(container);
     try {
-      await this.#bringUp(container);
+      await bringUp(this.#context, container, timeline, (created) => this.#commit(container, created));
     } catch (error) {
       await this.#startFailedLocked(container, error);
       throw error;
     }
     container.record.stoppedByUser = false;
     this.#context.emit(container, 'start');
+    updateLinkingHosts(this.#context, container.record).catch((error) => this.#context.report(container.id, error));
     container.changed();
   }
 
-  async #bringUp(container: Container): Promise<void> {
-    const context = this.#context;
-    const { record, id } = container;
-    const runtime = runtimeOf(context, record.hostConfig.Runtime);
-    const bundle = context.paths.bundle(id);
-    await rm(bundle, { recursive: true, force: true });
-    await Promise.all([mkdir(bundle, { recursive: true, mode: 0o700 }), context.registry.prepareFolder(id)]);
-    await using reservation = await reservePorts(context, record);
-    // The monitor takes its first 5 ms of loading while the root is mounted and the network made.
-    const launch = context.monitor.launch({
-      id,
-      bundle,
-      runtime,
-      terminal: record.config.Tty ?? false,
-      stdin: stdinMode(record),
-      logPath: context.paths.spool(id),
-      keep: reservation.fds,
-    });
-    try {
-      await this.#create(container, launch, [...reservation.bindings]);
-    } catch (error) {
-      await launch.abort();
-      throw error;
-    }
-    reservation.release();
-    for (const connect of [...container.onCreated]) connect();
-    await runtime.start(id);
-  }
-
-  /** Everything that a created container needs, side by side; then the container itself. */
-  async #create(container: Container, launch: Launch, ports: ContainerRecord['ports']): Promise<void> {
-    const context = this.#context;
-    const { id } = container;
-    const moved = context.cgroups.isolate(launch.pid, monitorCgroup(context, id));
-    moved.catch(() => undefined);
-    const [snapshot, network] = await settled(context.snapshotter.mount(id), this.#attachNetwork(container, ports));
-    const prepared = await prepareBundle(context, container, snapshot.rootfs, network);
-    await moved;
-    const { pid, monitorPid } = await launch.create();
-    const startedAtMs = context.now();
-    container.record.stubs = [...new Set([...(container.record.stubs ?? []), ...prepared.stubs])];
-    container.record.endpoints = [...network.endpoints];
-    container.record.ports = ports;
-    container.record.state = { status: 'running', pid, startedAtMs, paused: false };
-    container.run = newRun(pid, monitorPid, container.record.hostConfig.Runtime || context.runtimes.default);
+  /** From here on a later engine adopts it: before its process is let go. */
+  async #commit(container: Container, { pid, monitorPid, stubs, endpoints, ports }: Created): Promise<void> {
+    const { record } = container;
+    record.stubs = [...new Set([...(record.stubs ?? []), ...stubs])];
+    record.endpoints = [...endpoints];
+    record.ports = ports;
+    record.state = { status: 'running', pid, startedAtMs: this.#context.now(), paused: false };
+    container.run = newRun(pid, monitorPid, record.hostConfig.Runtime || this.#context.runtimes.default);
     container.intent = undefined;
     this.watchLocked(container);
-    // Before the process is let go: from here on a later engine adopts it.
-    await context.registry.save(container);
-  }
-
-  async #attachNetwork(container: Container, ports: ContainerRecord['ports']): Promise<AttachedNetwork> {
-    const { record } = container;
-    if (networkMode(record.hostConfig).kind !== 'network' || record.networks.length === 0) return { netns: undefined, endpoints: [] };
-    return this.#context.networks.attach(record.id, record.networks, ports, {
-      containerName: record.name,
-      hostname: record.config.Hostname ?? '',
-    });
+    await this.#context.registry.save(container);
   }
 
   async #startFailedLocked(container: Container, error: unknown): Promise<void> {
@@ -272,17 +226,4 @@ function openPidfd(pid: number): number | undefined {
     if (errnoOf(error) === 'ESRCH') return undefined;
     throw error;
   }
-}
-
-/** A terminal's stdin must stay open when a client leaves; a pipe's ends with the one client that it was opened for. */
-function stdinMode(record: ContainerRecord): 'none' | 'once' | 'open' {
-  const { OpenStdin, StdinOnce, Tty } = record.config;
-  if (!OpenStdin) return 'none';
-  return StdinOnce && !Tty ? 'once' : 'open';
-}
-
-/** Both, or the first failure once both have ended: what is still being made cannot be taken away. */
-async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([a, b]);
-  return Promise.all([a, b]);
 }

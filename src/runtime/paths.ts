@@ -32,6 +32,20 @@ export class RuntimePaths {
     return join(this.run, 'c');
   }
 
+  get execs(): string {
+    return join(this.run, 'exec');
+  }
+
+  /** What the runtime is told of a process added to a container, while it starts it. Short, since a socket's path is. */
+  exec(id: string): string {
+    return join(this.execs, id.slice(0, 16));
+  }
+
+  /** The network namespace that `Networks` keeps for a container. */
+  netns(id: string): string {
+    return join(this.run, 'netns', id);
+  }
+
   /** The OCI bundle and the monitor's files. */
   bundle(id: string, ...rest: string[]): string {
     return join(this.run, 'c', id, ...rest);

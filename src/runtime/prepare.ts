@@ -1,44 +1,61 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
 import { mount } from '../kernel/mount.ts';
-import type { Endpoint } from '../network/port.ts';
 import type { Container } from './container.ts';
-import { containerCgroup, type EngineContext } from './context.ts';
+import { cgroupOf, type EngineContext, runtimeOf } from './context.ts';
+import { namespaceOwner } from './create/id-map.ts';
+import { linkedContainers, linkVariables } from './create/links.ts';
 import { networkMode } from './create/network-mode.ts';
+import { placeEtcFiles } from './etc-files.ts';
 import type { ContainerRecord } from './port.ts';
+import { ensureDefaultProfile } from './spec/apparmor.ts';
 import { buildSpec, encodeSpec, type NamespaceChoice, type SpecInput } from './spec/build.ts';
+import { resolveDeviceRequests } from './spec/cdi/requests.ts';
 import { isInit, resolveCommand } from './spec/command.ts';
 import { processEnv } from './spec/environment.ts';
-import { extraHostLines, hostsFile, resolvConf } from './spec/etc-files.ts';
+import { makesRecursiveReadOnly } from './spec/features.ts';
 import { InRoot } from './spec/in-root.ts';
-import { defaultShmBytes } from './spec/mounts.ts';
-import type { SpecMount } from './spec/types.ts';
+import { shareRealtime } from './spec/realtime.ts';
+import type { RuntimeSpec, SpecMount } from './spec/types.ts';
 import { resolveUser } from './spec/user.ts';
 
-/** What a start has learnt of the network. */
-export type AttachedNetwork = { netns: string | undefined; endpoints: readonly Endpoint[] };
+/** Where the parts of a container are on the host. */
+export type Places = {
+  rootfs: string;
+  /** Its network namespace, when it has one of the engine's. */
+  netns: string | undefined;
+  /** As in the record, with each volume's path for this run. */
+  mounts: ContainerRecord['mounts'];
+};
 
 /**
- * Writes config.json and the files that the container sees in /etc, and makes what the specification needs on the host. Errors of the
- * command have exitCode 126 or 127. Answers the stubs in the root.
+ * Writes config.json and makes what the specification needs on the host; the files of /etc are there, but not written yet. Errors of the command
+ * have exitCode 126 or 127. Answers the specification and the stubs in the root.
  */
 export async function prepareBundle(
   context: EngineContext,
   container: Container,
-  rootfs: string,
-  network: AttachedNetwork,
-): Promise<{ stubs: string[] }> {
-  const { record } = container;
-  const namespaces = chooseNamespaces(context, record, network);
-  const [files, shmSource] = await Promise.all([etcFiles(context, record, network), sharedMemory(context, record)]);
-  const inside = inspectRoot(record, rootfs);
+  { rootfs, netns, mounts }: Places,
+): Promise<{ spec: RuntimeSpec; stubs: string[] }> {
+  const record = { ...container.record, mounts };
+  const namespaces = chooseNamespaces(context, record, netns);
+  const runtime = runtimeOf(context, record.hostConfig.Runtime);
+  const [files, shmSource, deviceEdits, recursiveReadOnly] = await Promise.all([
+    placeEtcFiles(context, record),
+    sharedMemory(context, record),
+    resolveDeviceRequests(record.hostConfig.DeviceRequests, context.facts.settings.cdiDirectories),
+    mounts.some(({ readOnly }) => readOnly) && makesRecursiveReadOnly(runtime),
+  ]);
+  await shareRealtime(cgroupOf(context, record.id).path, record.hostConfig);
+  const linkEnv = linkVariables(linkedContainers(context, record), record);
+  const inside = inspectRoot(record, rootfs, linkEnv);
   const init = chooseInit(context, record, inside.command, namespaces.pid);
   const input: SpecInput = {
     record,
     rootfs,
-    cgroupsPath: containerCgroup(context, record.id),
+    cgroupsPath: cgroupOf(context, record.id).spec,
     facts: context.facts,
     user: inside.user,
     env: inside.env,
@@ -49,21 +66,29 @@ export async function prepareBundle(
     shmSource,
     init,
     consoleSize: container.size,
+    deviceEdits,
+    recursiveReadOnly,
   };
-  const { spec } = buildSpec(input);
+  const spec = runtime.prepare(buildSpec(input).spec);
+  await ensureDefaultProfile(spec.process.apparmorProfile);
   const stubs = findStubs(rootfs, spec.mounts);
   await Promise.all([writeFile(context.paths.bundle(record.id, 'config.json'), encodeSpec(spec), { mode: 0o600 }), makeSources(record)]);
-  return { stubs };
+  return { spec, stubs };
 }
 
-function inspectRoot(record: ContainerRecord, rootfs: string) {
+function inspectRoot(record: ContainerRecord, rootfs: string, linkEnv: readonly string[]) {
   using root = new InRoot(
     rootfs,
     record.mounts.filter(({ type }) => type !== 'tmpfs'),
   );
   const { config, hostConfig } = record;
   const user = resolveUser(root, config.User ?? '', hostConfig.GroupAdd ?? []);
-  const env = processEnv({ env: config.Env ?? [], hostname: config.Hostname, tty: config.Tty ?? false, home: user.home });
+  const env = processEnv({
+    env: [...linkEnv, ...(config.Env ?? [])],
+    hostname: config.Hostname,
+    tty: config.Tty ?? false,
+    home: user.home,
+  });
   const cwd = posix.normalize(config.WorkingDir || '/');
   makeWorkingDirectory(root, cwd);
   const command = resolveCommand(root, record.args[0] ?? '', env, cwd);
@@ -99,7 +124,7 @@ function chooseInit(context: EngineContext, record: ContainerRecord, command: st
   return { source: context.initPath, destination: devIsBound ? '/run/.slipway-init' : '/dev/init' };
 }
 
-function chooseNamespaces(context: EngineContext, record: ContainerRecord, network: AttachedNetwork): SpecInput['namespaces'] {
+function chooseNamespaces(context: EngineContext, record: ContainerRecord, netns: string | undefined): SpecInput['namespaces'] {
   const { hostConfig } = record;
   const shared = (mode: string | undefined, kind: string): NamespaceChoice => {
     if (mode === 'host') return 'host';
@@ -108,8 +133,8 @@ function chooseNamespaces(context: EngineContext, record: ContainerRecord, netwo
   };
   const mode = networkMode(hostConfig);
   const net: NamespaceChoice =
-    network.netns !== undefined
-      ? { path: network.netns }
+    netns !== undefined
+      ? { path: netns }
       : mode.kind === 'host'
         ? 'host'
         : mode.kind === 'container'
@@ -120,7 +145,14 @@ function chooseNamespaces(context: EngineContext, record: ContainerRecord, netwo
     pid: shared(hostConfig.PidMode, 'pid'),
     ipc: shared(hostConfig.IpcMode, 'ipc'),
     uts: shared(hostConfig.UTSMode, 'uts'),
+    user: record.idMap ? { path: userNamespaceOf(context, record) } : 'host',
   };
+}
+
+/** The one that was made for this start, or that of the container whose namespaces are shared. */
+function userNamespaceOf(context: EngineContext, record: ContainerRecord): string {
+  const owner = namespaceOwner(record.hostConfig);
+  return owner === undefined ? context.paths.bundle(record.id, 'userns') : namespaceOf(context, owner, 'user');
 }
 
 function namespaceOf(context: EngineContext, name: string, kind: string): string {
@@ -132,61 +164,6 @@ function namespaceOf(context: EngineContext, name: string, kind: string): string
     });
   }
   return `/proc/${other.record.state.pid}/ns/${kind}`;
-}
-
-/** /etc/hosts, /etc/hostname and /etc/resolv.conf; those of the other container when its network is shared. */
-async function etcFiles(context: EngineContext, record: ContainerRecord, network: AttachedNetwork): Promise<SpecInput['files']> {
-  const mode = networkMode(record.hostConfig);
-  const owner = mode.kind === 'container' ? context.registry.find(mode.container).id : record.id;
-  if (owner === record.id) await writeEtcFiles(context, record, network);
-  return ['resolv.conf', 'hostname', 'hosts'].map((name) => ({
-    source: context.paths.container(owner, name),
-    destination: `/etc/${name}`,
-  }));
-}
-
-async function writeEtcFiles(context: EngineContext, record: ContainerRecord, network: AttachedNetwork): Promise<void> {
-  const { hostConfig, config } = record;
-  const onHost = networkMode(hostConfig).kind === 'host';
-  const gateway = network.endpoints.find(({ gateway }) => gateway !== '')?.gateway;
-  const hosts = onHost
-    ? [(await readHost('/etc/hosts')).trimEnd(), ...extraHostLines(hostConfig.ExtraHosts ?? [], '127.0.0.1'), ''].join('\n')
-    : hostsFile({
-        hostname: config.Hostname ?? '',
-        domainname: config.Domainname,
-        addresses: network.endpoints.map(({ ipAddress }) => ipAddress).filter((address) => address !== ''),
-        extraHosts: hostConfig.ExtraHosts ?? [],
-        gateway,
-      });
-  const resolv = resolvConf({
-    host: await hostResolvConf(onHost),
-    network: network.endpoints.flatMap(({ dnsServers }) => dnsServers),
-    dns: hostConfig.Dns ?? [],
-    search: hostConfig.DnsSearch ?? [],
-    options: hostConfig.DnsOptions ?? [],
-    keepLoopback: onHost,
-  });
-  await Promise.all([
-    writeFile(context.paths.container(record.id, 'hosts'), hosts, { mode: 0o644 }),
-    writeFile(context.paths.container(record.id, 'resolv.conf'), resolv, { mode: 0o644 }),
-    writeFile(context.paths.container(record.id, 'hostname'), `${config.Hostname ?? ''}\n`, { mode: 0o644 }),
-  ]);
-}
-
-/** With systemd-resolved, /etc names only its stub on the loopback; the servers behind it are in another file. */
-export async function hostResolvConf(onHost: boolean): Promise<string> {
-  const text = await readHost('/etc/resolv.conf');
-  const onlyStub = /^nameserver\s+127\.0\.0\.53\s*$/m.test(text);
-  return !onHost && onlyStub ? (await readHost('/run/systemd/resolve/resolv.conf')) || text : text;
-}
-
-async function readHost(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return '';
-    throw error;
-  }
 }
 
 /** A host path for /dev/shm, where the container's own tmpfs will not do: others may share it, or it is another's. */
@@ -205,7 +182,12 @@ async function sharedMemory(context: EngineContext, record: ContainerRecord): Pr
   if (mode !== 'shareable') return undefined;
   const path = context.paths.bundle(record.id, 'shm');
   await mkdir(path, { recursive: true });
-  mount({ source: 'shm', target: path, type: 'tmpfs', data: `mode=1777,size=${record.hostConfig.ShmSize || defaultShmBytes}` });
+  mount({
+    source: 'shm',
+    target: path,
+    type: 'tmpfs',
+    data: `mode=1777,size=${record.hostConfig.ShmSize || context.facts.settings.defaultShmBytes}`,
+  });
   return path;
 }
 

@@ -1,21 +1,66 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
+import { reapOrphan } from '../kernel/orphans.ts';
+import { killProcess } from '../kernel/process.ts';
 
 /** A process named so that a reused number is not mistaken for it. `start` is in clock ticks since boot (proc(5), stat field 22). */
 export type ProcessId = { pid: number; start: string };
 
-/** Undefined when there is none, or only a zombie. */
-export function identify(pid: number): ProcessId | undefined {
+type Seen = ProcessId & { ended: boolean };
+
+function look(pid: number): Seen | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The name, in parentheses, may hold anything.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const [state, start] = [fields[0], fields[19]];
-    return state === 'Z' || state === 'X' || start === undefined ? undefined : { pid, start };
+    return start === undefined ? undefined : { pid, start, ended: state === 'Z' || state === 'X' };
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ESRCH')) return undefined;
     throw error;
+  }
+}
+
+/** Undefined when there is none, or only a zombie. */
+export function identify(pid: number): ProcessId | undefined {
+  const seen = look(pid);
+  return seen === undefined || seen.ended ? undefined : { pid, start: seen.start };
+}
+
+/** The exit code of one that has ended, if the engine is its parent and nobody asked before: 128 + its signal when one ended it. */
+export function exitCodeOf({ pid, start }: ProcessId): number | undefined {
+  const seen = look(pid);
+  return seen?.ended && seen.start === start ? reapOrphan(pid) : undefined;
+}
+
+type Kin = { pid: number; parent: number; session: number; ended: boolean };
+
+async function kin(pid: number): Promise<Kin | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+  const [state, parent, , session] = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return session === undefined
+    ? undefined
+    : { pid, parent: Number(parent), session: Number(session), ended: state === 'Z' || state === 'X' };
+}
+
+/**
+ * Kills a session's leader with everything in its session and everything that descends from those, as long as `candidates` (asked anew each time)
+ * holds such: a process that starts others faster than they are found gets a bounded number of rounds.
+ */
+export async function killSession(leader: number, candidates: () => Promise<readonly number[]>): Promise<void> {
+  const known = new Set([leader]);
+  for (let round = 0; round < 20; round++) {
+    const others = (await Promise.all((await candidates()).map(kin))).filter((other) => other !== undefined);
+    for (let grown = true; grown; ) {
+      const size = known.size;
+      for (const { pid, parent, session } of others) if (known.has(parent) || session === leader) known.add(pid);
+      grown = known.size > size;
+    }
+    const alive = others.filter(({ pid, ended }) => known.has(pid) && !ended);
+    if (alive.length === 0) return;
+    for (const { pid } of alive) killProcess(pid, 9);
+    await new Promise((resolve) => setTimeout(resolve, 5 * round));
   }
 }
 

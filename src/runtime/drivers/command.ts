@@ -1,23 +1,23 @@
-import { spawn } from 'node:child_process';
+import { EngineError } from '../../base/errors.ts';
+import { runProgram } from '../../kernel/run-program.ts';
 
 export type CommandResult = { exitCode: number; stdout: string; stderr: string };
 
-const outputLimit = 4 << 20;
-
-/** Runs a helper to its end and keeps what it said, at most 4 MiB a stream. Rejects only when it cannot be started or takes too long. */
-export function runCommand(command: string, args: readonly string[], options: { timeoutMs?: number } = {}): Promise<CommandResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: options.timeoutMs ?? 30_000, killSignal: 'SIGKILL' });
-    const text = { stdout: '', stderr: '' };
-    for (const stream of ['stdout', 'stderr'] as const) {
-      child[stream].setEncoding('utf8').on('data', (chunk: string) => {
-        if (text[stream].length < outputLimit) text[stream] += chunk;
-      });
-    }
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      if (code === null) reject(new Error(`${command} ${args.join(' ')} was ended by ${signal}; it said: ${text.stderr.trim()}`));
-      else resolve({ exitCode: code, ...text });
+/**
+ * Runs a helper to its end and keeps what it said. Rejects only when it cannot be started, is ended by a signal, or does not end in time: then with
+ * Unavailable `COMMAND_TIMEOUT`, the helper killed.
+ */
+export async function runCommand(
+  command: string,
+  args: readonly string[],
+  { timeoutMs = 30_000, what = command }: { timeoutMs?: number; what?: string } = {},
+): Promise<CommandResult> {
+  const result = await runProgram(command, args, { env: process.env, timeoutMs });
+  if (result.timedOut) {
+    throw new EngineError('Unavailable', 'COMMAND_TIMEOUT', `${what} did not end within ${timeoutMs / 1000} s and was killed`, {
+      hint: 'The host may be overloaded, or a disk of it does not answer.',
     });
-  });
+  }
+  if (result.exitCode === undefined) throw new Error(`${what} was ended by signal ${result.signal}; it said: ${result.stderr.trim()}`);
+  return { exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
 }

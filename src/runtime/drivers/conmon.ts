@@ -1,13 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { mkfifo } from '../../kernel/files.ts';
+import { killProcess } from '../../kernel/process.ts';
 import { connectSeqpacket } from '../../kernel/socket.ts';
-import { socketStream } from '../../kernel/stdio.ts';
+import { spawnProcess } from '../../kernel/spawn.ts';
+import { pipe, socketStream } from '../../kernel/stdio.ts';
 import { findByBundle } from '../processes.ts';
 import { ControlQueue } from './conmon-control.ts';
 import { type OciRuntime, runtimeMessage } from './oci-runtime.ts';
@@ -29,9 +29,12 @@ export type LaunchOptions = {
 export type Launch = {
   /** For moving it to a cgroup before it forks on. */
   readonly pid: number;
-  /** Makes the container from the bundle's config.json. Its process waits to be started. Throws what the runtime said. */
+  /**
+   * Makes the container from the bundle's config.json. Its process waits to be started. Throws what the runtime said; Unavailable `CREATE_TIMEOUT`
+   * when it said nothing for `createTimeoutMs`. Whatever is thrown, `abort` is to follow.
+   */
   create(): Promise<{ pid: number; monitorPid: number }>;
-  /** Ends the monitor, and with it a creation that is under way. */
+  /** Ends the monitor and with it a creation that is under way, whose `create` then throws. Idempotent. */
   abort(): Promise<void>;
 };
 
@@ -53,10 +56,13 @@ const file = {
  */
 export class ConmonMonitor {
   readonly command: string;
+  readonly #createTimeoutMs: number;
   readonly #control = new ControlQueue();
 
-  constructor(options: { command: string }) {
+  /** `createTimeoutMs`: how long a runtime may take to create a container (default 2 min: a host that starts hundreds at once is slow, not stuck). */
+  constructor(options: { command: string; createTimeoutMs?: number | undefined }) {
     this.command = options.command;
+    this.#createTimeoutMs = options.createTimeoutMs ?? 120_000;
   }
 
   launch(options: LaunchOptions): Launch {
@@ -65,22 +71,24 @@ export class ConmonMonitor {
     // A FIFO opens for writing without blocking only once it has a reader.
     const reader = openSync(join(bundle, file.alive), constants.O_RDONLY | constants.O_NONBLOCK);
     const writer = openSync(join(bundle, file.alive), constants.O_WRONLY);
+    const [stderr, sync, start] = [pipe(), pipe(), pipe()];
     try {
-      return new ConmonLaunch(options, this.#spawn(options, writer));
+      const { pid } = spawnProcess(this.command, conmonArguments(options), {
+        cwd: bundle,
+        stdio: ['ignore', 'ignore', stderr.write, sync.write, start.read, writer, ...options.keep],
+        // Local time would go into the spool without a way to tell which.
+        env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', TZ: 'UTC', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
+        newSession: true,
+      });
+      const ends = { stderr: stderr.read, sync: sync.read, start: start.write };
+      return new ConmonLaunch(pid, ends, { bundle, timeoutMs: this.#createTimeoutMs, runtime: options.runtime.name });
+    } catch (error) {
+      for (const fd of [stderr.read, sync.read, start.write]) closeSync(fd);
+      if (!isErrno(error, 'ENOENT', 'EACCES')) throw error;
+      throw new EngineError('Unavailable', 'MONITOR_MISSING', 'conmon cannot be run', { hint: 'apt-get install conmon', cause: error });
     } finally {
-      closeSync(writer);
-      closeSync(reader);
+      for (const fd of [stderr.write, sync.write, start.read, writer, reader]) closeSync(fd);
     }
-  }
-
-  #spawn(options: LaunchOptions, alive: number): ChildProcess {
-    return spawn(this.command, conmonArguments(options), {
-      cwd: options.bundle,
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', alive, ...options.keep],
-      // Local time would go into the spool without a way to tell which.
-      env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', TZ: 'UTC', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
-      detached: true,
-    });
   }
 
   /** `ended` resolves when the monitor is gone (at once when it is already). `close` stops looking. */
@@ -157,69 +165,85 @@ function conmonArguments(options: LaunchOptions): string[] {
   ];
 }
 
+type LaunchFacts = { bundle: string; timeoutMs: number; runtime: string };
+
 class ConmonLaunch implements Launch {
   readonly pid: number;
-  readonly #options: LaunchOptions;
-  readonly #child: ChildProcess;
+  readonly #facts: LaunchFacts;
   readonly #answer: Promise<string>;
-  readonly #spawned: Promise<void>;
-  #stderr = '';
+  readonly #stderr: Socket;
+  readonly #sync: Socket;
+  readonly #start: Socket;
+  #said = '';
+  #aborted = false;
 
-  constructor(options: LaunchOptions, child: ChildProcess) {
-    this.#options = options;
-    this.#child = child;
-    this.pid = child.pid ?? 0;
-    this.#spawned = new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
-    this.#spawned.catch(() => undefined);
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.#stderr = (this.#stderr + text).slice(0, 65_536);
+  constructor(pid: number, ends: { stderr: number; sync: number; start: number }, facts: LaunchFacts) {
+    this.pid = pid;
+    this.#facts = facts;
+    this.#stderr = new Socket({ fd: ends.stderr, readable: true, writable: false });
+    this.#stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#said = (this.#said + text).slice(0, 65_536);
     });
-    this.#answer = firstLine(child.stdio[3] as Readable);
+    this.#sync = new Socket({ fd: ends.sync, readable: true, writable: false });
+    this.#start = new Socket({ fd: ends.start, readable: false, writable: true });
+    for (const stream of [this.#stderr, this.#start]) stream.on('error', () => undefined);
+    this.#answer = firstLine(this.#sync);
     this.#answer.catch(() => undefined);
-    (child.stdio[4] as Writable | null)?.on('error', () => undefined);
   }
 
   async create(): Promise<{ pid: number; monitorPid: number }> {
+    const { bundle, timeoutMs, runtime } = this.#facts;
+    const timer = setTimeout(() => this.#sync.destroy(createTimeout(runtime, timeoutMs)), timeoutMs);
     try {
-      await this.#spawned;
-      (this.#child.stdio[4] as Writable).end('\n');
+      if (this.#aborted) throw createFailure('the start was given up');
+      this.#start.end('\n');
       const { data, message } = parseAnswer(await this.#answer);
-      if (data <= 0) throw createFailure(message ?? this.#stderr);
-      const monitorPid = await readPid(join(this.#options.bundle, file.monitorPid));
+      if (data <= 0) throw createFailure(message ?? this.#said);
+      const monitorPid = await readPid(join(bundle, file.monitorPid));
       if (monitorPid === undefined) throw createFailure('the monitor wrote no pid file');
       return { pid: data, monitorPid };
-    } catch (error) {
-      if (isErrno(error, 'ENOENT', 'EACCES') && this.pid === 0) {
-        throw new EngineError('Unavailable', 'MONITOR_MISSING', 'conmon cannot be run', { hint: 'apt-get install conmon', cause: error });
-      }
-      throw error;
     } finally {
+      clearTimeout(timer);
       this.#close();
     }
   }
 
   async abort(): Promise<void> {
+    this.#aborted = true;
     this.#close();
-    // The monitor forks on; its later selves and the runtime are known by the bundle in their arguments.
-    for (let round = 0; round < 20; round++) {
-      const pids = await findByBundle(this.#options.bundle);
-      if (pids.length === 0) return;
-      for (const pid of pids) killQuietly(pid);
-      await new Promise((resolve) => setTimeout(resolve, 5 * (round + 1)));
-    }
+    await endBundle(this.#facts.bundle);
   }
 
   #close(): void {
-    for (const stream of [this.#child.stderr, this.#child.stdio[3], this.#child.stdio[4]]) stream?.destroy();
+    for (const stream of [this.#stderr, this.#sync, this.#start]) stream.destroy();
   }
 }
 
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if (!isErrno(error, 'ESRCH')) throw error;
+/** Kills monitors and runtimes that work on a bundle, however often they fork on, with the processes that they have started beside them. */
+async function endBundle(bundle: string): Promise<void> {
+  const SIGKILL = 9;
+  for (let round = 0; round < 20; round++) {
+    const pids = await findByBundle(bundle);
+    if (pids.length === 0) return;
+    for (const pid of pids) {
+      // What a runtime has started does not have the bundle in its arguments, but stays in its process group.
+      killProcess(-pid, SIGKILL);
+      killProcess(pid, SIGKILL);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5 * (round + 1)));
   }
+}
+
+function createTimeout(runtime: string, timeoutMs: number): EngineError {
+  return new EngineError(
+    'Unavailable',
+    'CREATE_TIMEOUT',
+    `OCI runtime create failed: ${runtime} did not answer within ${timeoutMs / 1000} s`,
+    {
+      hint: 'It was killed. See what the host waits for ("slipway doctor", dmesg), or choose another runtime with --runtime.',
+      exitCode: 125,
+    },
+  );
 }
 
 /** The sync pipe carries one JSON object: the container's pid, or a negative number and what the runtime said on its stderr. */
@@ -246,7 +270,7 @@ function createFailure(said: string): EngineError {
   return new EngineError('Internal', 'CREATE_FAILED', `OCI runtime create failed: ${message}`, { exitCode: 125 });
 }
 
-function firstLine(stream: Readable): Promise<string> {
+function firstLine(stream: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     stream.setEncoding('utf8');

@@ -1,0 +1,24 @@
+import { listMounts, type MountInfo } from '../kernel/mount.ts';
+import { readText } from './kernel.ts';
+import { findProgram } from './programs.ts';
+
+/** Where crun looks for the v2 hierarchy of a host that has both. */
+const unifiedPath = '/sys/fs/cgroup/unified';
+
+/**
+ * What runs crun where it makes containers and processes in them: nothing on most hosts. crun refuses hybrid control groups when the v2 hierarchy has
+ * controllers, though it uses the v1 ones only. There it gets a mount namespace of its own without that hierarchy, new each time, so that it sees
+ * whatever is mounted by then; propagation stays as it is. Undefined where that cannot be done.
+ */
+export function crunPrefix(mounts: readonly MountInfo[] = listMounts(), find = findProgram): string[] | undefined {
+  const unified = mounts.find(({ type, mountPoint }) => type === 'cgroup2' && mountPoint === unifiedPath);
+  const hybrid = unified !== undefined && mounts.some(({ type }) => type === 'cgroup');
+  if (!hybrid || readText(`${unifiedPath}/cgroup.controllers`).trim() === '') return [];
+  const [unshare, umount, mount] = [find('unshare'), find('umount'), find('mount')];
+  if (unshare === undefined || umount === undefined || mount === undefined) return undefined;
+  const parent = mounts.find(({ id }) => id === unified.parentId);
+  const isShared = parent?.propagation.some((field) => field.startsWith('shared:')) ?? true;
+  // An unmount below a shared mount would happen on the host too.
+  const alone = isShared ? `${mount} --make-private ${parent?.mountPoint ?? '/sys/fs/cgroup'} && ` : '';
+  return [unshare, '--mount', '--propagation', 'unchanged', '/bin/sh', '-c', `${alone}${umount} -l ${unifiedPath} && exec "$@"`, 'sh'];
+}
