@@ -19,14 +19,21 @@ const goSpecial: [bit: number, go: number][] = [
 ];
 
 /** The value of `X-Docker-Container-Path-Stat`. */
-export function encodePathStat({ name, mode, sizeBytes, mtimeMs, linkTarget }: PathStat): string {
+export function encodePathStat({ name, mode, sizeBytes, mtimeSec, mtimeNsec, linkTarget }: PathStat): string {
   const special = goSpecial.reduce((sum, [bit, go]) => sum + (mode & bit ? go : 0), 0);
   const stat: ContainerPathStat = {
     name,
     size: sizeBytes,
     mode: (goKind[mode & S_IFMT] ?? 0) + special + (mode & 0o777),
-    mtime: new Date(mtimeMs).toISOString(),
+    mtime: goTime(mtimeSec, mtimeNsec),
     linkTarget: toText(linkTarget),
   };
   return Buffer.from(JSON.stringify(stat)).toString('base64');
+}
+
+/** RFC 3339 in UTC with as many digits of the second as there are, as Go writes a time. Beyond year 9999 there is no such form. */
+function goTime(sec: number, nsec: number): string {
+  const start = new Date(Math.min(sec, 253_402_300_799) * 1000).toISOString().slice(0, 19);
+  const fraction = String(nsec).padStart(9, '0').replace(/0+$/, '');
+  return `${start}${fraction === '' ? '' : `.${fraction}`}Z`;
 }

@@ -1,16 +1,13 @@
-import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { FilesystemChange } from '../../api-types/container-inspect.ts';
 import { toText } from '../../base/bytes.ts';
 import { EngineError, isErrno } from '../../base/errors.ts';
-import type { ContainerRecord } from '../../runtime/port.ts';
+import type { ContainerRecord, RootView } from '../../runtime/port.ts';
 import type { Change } from '../../store/port.ts';
-import type { ExtractParams } from '../archive/extract.ts';
+import { type ExtractParams, readOnlyError } from '../archive/extract.ts';
 import type { LiveRoot } from '../archive/live-root.ts';
-import type { PackParams, PathStat } from '../archive/pack.ts';
+import type { PathStat } from '../archive/pack.ts';
+import { packedStream } from '../archive/packed-stream.ts';
 import { commitContainer } from '../commit.ts';
 import { bodyOf } from '../decode.ts';
 import { encodePathStat } from '../encode/path-stat.ts';
@@ -57,44 +54,65 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
 
   app.head<Named>('/containers/:name/archive', async (request, reply) => {
     const path = new Query(request.query).required('path');
-    const stat = await withRoot(services, request.params.name, (root) => jobs.run<PathStat>('api.stat', { root, path }));
+    const signal = requestSignal(reply, services.shutdown);
+    const stat = await withRoot(services, request.params.name, ({ root }) => jobs.run<PathStat>('api.stat', { root, path }, { signal }));
     return reply.header(statHeader, encodePathStat(stat)).code(200).send();
   });
 
   app.get<Named>('/containers/:name/archive', async (request, reply) => {
     const path = new Query(request.query).required('path');
-    const output = join(services.tmpDir, `archive-${randomUUID()}`);
     const signal = requestSignal(reply, services.shutdown);
-    try {
-      const pack = (root: LiveRoot) => jobs.run<PathStat>('api.pack', { root, path, output } satisfies PackParams, { signal });
-      const stat = await withRoot(services, request.params.name, pack);
+    await withRoot(services, request.params.name, async ({ root }) => {
+      const stat = await jobs.run<PathStat>('api.stat', { root, path }, { signal });
       reply.header(statHeader, encodePathStat(stat));
-      await sendChunks(reply, services.shutdown, 'application/x-tar', () => createReadStream(output));
-    } finally {
-      await rm(output, { force: true });
-    }
+      const { tmpDir } = services;
+      await sendChunks(reply, services.shutdown, 'application/x-tar', (signal) => packedStream(jobs, { root, path, tmpDir, signal }));
+    });
   });
 
   app.put<Named>('/containers/:name/archive', async (request, reply) => {
-    const path = new Query(request.query).required('path');
+    const query = new Query(request.query);
+    const path = query.required('path');
+    const keepTypes = query.boolean('noOverwriteDirNonDir');
+    const toUser = query.boolean('copyUIDGID');
     await containers.get(request.params.name);
     const signal = requestSignal(reply, services.shutdown);
     await using upload = await receiveUpload(request.body, services.tmpDir, signal);
-    const extract = (root: LiveRoot) => jobs.run('api.extract', { root, path, file: upload.file } satisfies ExtractParams, { signal });
-    await withRoot(services, request.params.name, extract).catch(explainReadOnly);
+    await withRoot(services, request.params.name, ({ root, record, view }) => {
+      const params: ExtractParams = {
+        root,
+        path,
+        file: upload.file,
+        keepTypes,
+        // Docker: only when the container names a user, and then for everything.
+        owner: toUser && record.config.User ? view.user() : undefined,
+        readOnly: { root: record.hostConfig.ReadonlyRootfs ?? false, mounts: visibleMounts(record) },
+      };
+      return jobs.run('api.extract', params, { signal });
+    }).catch(explainReadOnly);
     return reply.code(200).send();
   });
 }
 
-/** A running container's files are seen as its process sees them, volumes included. */
-async function withRoot<T>({ containers }: Services, name: string, use: (root: LiveRoot) => Promise<T>): Promise<T> {
-  const record: ContainerRecord = await containers.get(name);
+/** A tmpfs is there only while its container runs. */
+function visibleMounts({ mounts, state }: ContainerRecord): ContainerRecord['mounts'] {
+  return state.status === 'running' ? mounts : mounts.filter(({ type }) => type !== 'tmpfs');
+}
+
+type ContainerRoot = { root: LiveRoot; record: ContainerRecord; view: RootView };
+
+/** A running container's files are seen as its process sees them; over the root of another one its volumes and binds are mounted for the job. */
+async function withRoot<T>({ containers }: Services, name: string, use: (found: ContainerRoot) => Promise<T>): Promise<T> {
+  const record = await containers.get(name);
   const pid = record.state.status === 'running' ? record.state.pid : undefined;
-  return containers.withRootfs(record.id, (rootfs) => use({ rootfs, pid }));
+  const { idMap } = record;
+  return containers.withRootfs(record.id, (rootfs, view) =>
+    use({ root: { container: name, rootfs, pid, mounts: view.mounts, idMap }, record, view }),
+  );
 }
 
 function explainReadOnly(error: unknown): never {
   const readOnly = isErrno(error, 'EROFS') || (error instanceof EngineError && error.code === 'EROFS');
-  if (readOnly) throw new EngineError('Denied', 'READ_ONLY', 'container rootfs is marked read-only', { cause: error });
+  if (readOnly) throw readOnlyError('container rootfs is marked read-only', error);
   throw error;
 }
