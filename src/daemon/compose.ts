@@ -141,6 +141,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       hostname: runtimePaths.container(id, 'hostname'),
       resolvConf: runtimePaths.container(id, 'resolv.conf'),
       log: join(runtimePaths.log(id), 'spool'),
+      netns: join(config.run, 'netns', id),
     }),
     bootstrap: (request, { onProgress, signal }) => bootstrap(store, request, onProgress, signal),
     hostReport: () => hostReport(config, chosen, found.remap),
