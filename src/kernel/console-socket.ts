@@ -35,6 +35,7 @@ export class ConsoleSocket implements Disposable {
   readonly #fd: number;
   readonly #file: string;
   readonly #folder: number | undefined;
+  #open = true;
 
   constructor(file: string) {
     this.#file = file;
@@ -64,7 +65,10 @@ export class ConsoleSocket implements Disposable {
     }
   }
 
+  /** Idempotent. */
   [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
     closeSync(this.#fd);
     try {
       unlinkSync(this.path);

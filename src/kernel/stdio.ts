@@ -1,9 +1,10 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { check, declare, pinned } from './libc.ts';
 
 const libcPipe2 = declare('int pipe2(uintptr_t, int)');
 const libcIoctl = declare('int ioctl(int, uint64_t, uintptr_t)');
+const libcPoll = declare('int poll(uintptr_t, uint64_t, int)');
 
 const O_CLOEXEC = 0o2000000;
 const pair = pinned(8);
@@ -17,48 +18,8 @@ export function pipe(): { read: number; write: number } {
   return { read: pair.view.getInt32(0, true), write: pair.view.getInt32(4, true) };
 }
 
-const TIOCSPTLCK = 0x4004_5431;
-const TIOCGPTN = 0x8004_5430;
 const TIOCSWINSZ = 0x5414;
 const argument = pinned(8);
-
-const TCGETS = 0x5401;
-const TCSETS = 0x5402;
-/** struct termios of the kernel: four words of flags, a line discipline, 19 control characters. */
-const termios = pinned(64);
-
-/** No echo, no translation, no signals: the terminal at the other end does all of that. */
-function makeRaw(terminal: number): void {
-  const [OPOST, CSIZE_PARENB, CS8] = [0o1, 0o460, 0o60];
-  const [oflag, cflag, lflag, VTIME, VMIN] = [4, 8, 12, 17 + 5, 17 + 6];
-  check(libcIoctl(terminal, TCGETS, termios.address), 'ioctl TCGETS');
-  const { view } = termios;
-  view.setUint32(0, 0, true);
-  view.setUint32(oflag, view.getUint32(oflag, true) & ~OPOST, true);
-  view.setUint32(cflag, (view.getUint32(cflag, true) & ~CSIZE_PARENB) | CS8, true);
-  view.setUint32(lflag, 0, true);
-  view.setUint8(VTIME, 0);
-  view.setUint8(VMIN, 1);
-  check(libcIoctl(terminal, TCSETS, termios.address), 'ioctl TCSETS');
-}
-
-/** A new pseudo-terminal (pty(7)) in raw mode; the caller closes both. Neither becomes anyone's controlling terminal. */
-export function openPty(): { master: number; slave: number } {
-  const O_RDWR = 2;
-  const O_NOCTTY = 0o400;
-  const master = openSync('/dev/ptmx', O_RDWR | O_NOCTTY | O_CLOEXEC);
-  try {
-    argument.view.setInt32(0, 0, true);
-    check(libcIoctl(master, TIOCSPTLCK, argument.address), 'ioctl TIOCSPTLCK');
-    check(libcIoctl(master, TIOCGPTN, argument.address), 'ioctl TIOCGPTN');
-    const slave = openSync(`/dev/pts/${argument.view.getUint32(0, true)}`, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    makeRaw(slave);
-    return { master, slave };
-  } catch (error) {
-    closeSync(master);
-    throw error;
-  }
-}
 
 export function setWindowSize(terminal: number, size: { rows: number; columns: number }): void {
   argument.view.setUint16(0, size.rows, true);
@@ -68,11 +29,24 @@ export function setWindowSize(terminal: number, size: { rows: number; columns: n
 }
 
 const FIONREAD = 0x541b;
+const TIOCGPTPEER = 0x5441;
+const POLLIN = 1;
+const pollRecord = pinned(8);
 
-/** How many bytes wait to be read from a pipe, socket or terminal. */
+/** How many bytes wait to be read from a pipe, socket or terminal (of which the kernel may hold back more, but not when it says none). */
 export function bytesWaiting(fd: number): number {
+  // What was written to a terminal comes to its master by way of a queue, which polling empties.
+  pollRecord.view.setInt32(0, fd, true);
+  pollRecord.view.setInt32(4, POLLIN, true);
+  check(libcPoll(pollRecord.address, 1, 0), 'poll');
   check(libcIoctl(fd, FIONREAD, argument.address), 'ioctl FIONREAD');
   return argument.view.getInt32(0, true);
+}
+
+/** The other side of a pseudo-terminal whose master is given, in whatever mount namespace it was made (ioctl_tty(2)). The caller closes it. */
+export function openTerminalPeer(master: number): number {
+  const O_RDWR_NOCTTY = 2 | 0o400;
+  return check(libcIoctl(master, TIOCGPTPEER, O_RDWR_NOCTTY | O_CLOEXEC), 'ioctl TIOCGPTPEER');
 }
 
 type PipeHandle = { open(fd: number): number };

@@ -6,7 +6,7 @@ import type { Container, Run } from './container.ts';
 import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
 import { portBindings } from './create/ports.ts';
 import type { ContainerRecord } from './port.ts';
-import { isAlive } from './processes.ts';
+import { exitCodeOf, isAlive } from './processes.ts';
 import { unmountVolumes } from './volume-mounts.ts';
 
 /** How long a monitor may take to end after its container; then it is killed. */
@@ -61,6 +61,8 @@ async function removeProcesses(context: EngineContext, container: Container): Pr
 async function monitorGone(run: Run | undefined): Promise<void> {
   const deadline = Date.now() + monitorEndMs;
   for (let delayMs = 1; run && isAlive(run.monitor) && Date.now() < deadline; delayMs = Math.min(delayMs * 2, 100)) await sleep(delayMs);
+  // It has forked itself away from who started it, and so is the engine's to reap.
+  if (run) exitCodeOf(run.monitor);
 }
 
 /** The published ports as they were asked for, before free ones were picked. */

@@ -1,29 +1,35 @@
-import type { CreateContainerRequest } from '../api-types/container.ts';
+import type { CreateContainerRequest, UpdateRequest } from '../api-types/container.ts';
 import { EngineError } from '../base/errors.ts';
 import type { LiveSpool, LogReader } from '../logging/port.ts';
-import type { Networks } from '../network/port.ts';
+import type { EndpointConfig, Networks } from '../network/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { Store } from '../store/port.ts';
 import type { Volumes } from '../volumes/port.ts';
 import { type AttachmentOptions, ContainerAttachment } from './attachment.ts';
 import { Cgroups } from './cgroups.ts';
+import { connectLocked, disconnectLocked } from './connect.ts';
 import type { Container } from './container.ts';
 import { containerCgroup, type EngineContext, type Runtimes } from './context.ts';
 import { Control, requireRunning, type StopOptions } from './control.ts';
 import { createContainer } from './create/create.ts';
+import { networkMode } from './create/network-mode.ts';
 import type { ConmonMonitor } from './drivers/conmon.ts';
 import { ExecSessions } from './exec.ts';
+import { HealthChecks } from './health.ts';
 import { hostFacts } from './host-facts.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { checkName } from './names.ts';
 import { RuntimePaths } from './paths.ts';
-import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, RootView, WaitCondition } from './port.ts';
+import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, RootView, StatsSample, WaitCondition } from './port.ts';
 import { openPaths } from './processes.ts';
 import { recover } from './recover.ts';
 import { Registry } from './registry.ts';
 import { withContainerRoot } from './root-access.ts';
+import type { RuntimeSettings } from './spec/facts.ts';
 import { spoolLimits } from './spool-limits.ts';
+import { readStats } from './stats.ts';
 import { top } from './top.ts';
+import { updateLocked } from './update.ts';
 
 export type ContainerEngineOptions = {
   store: Pick<Store, 'images' | 'uses'>;
@@ -36,6 +42,8 @@ export type ContainerEngineOptions = {
   paths: { root: string; run: string };
   /** Short and derived from the root: names cgroups, so that engines on one host do not meet. */
   rootId: string;
+  /** What the configuration says of all containers; Docker's defaults for what is left out. */
+  settings?: Partial<RuntimeSettings> | undefined;
   /** A static init on the host (catatonit); without one containers run without. */
   initPath?: string | undefined;
   onEvent?: ((event: ContainerEvent) => void) | undefined;
@@ -53,6 +61,7 @@ export class ContainerEngine implements Containers {
   readonly #lifecycle: Lifecycle;
   readonly #control: Control;
   readonly #execs: ExecSessions;
+  readonly #health: HealthChecks;
 
   constructor(options: ContainerEngineOptions) {
     const paths = new RuntimePaths(options.paths);
@@ -62,17 +71,21 @@ export class ContainerEngine implements Containers {
       ...options,
       paths,
       cgroups,
-      facts: hostFacts(cgroups),
+      facts: hostFacts(cgroups, options.settings),
       cgroupParent: `/slipway-${options.rootId}`,
       initPath: options.initPath,
       registry: new Registry(paths),
-      emit: (container, action, attributes) => onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) }),
+      emit: (container, action, attributes) => {
+        this.#followHealth(container, action);
+        onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) });
+      },
       report: (container, error) => onError?.(container, error),
       now: () => clock.now(),
     };
     this.#lifecycle = new Lifecycle(this.#context);
     this.#control = new Control(this.#context);
     this.#execs = new ExecSessions(this.#context);
+    this.#health = new HealthChecks(this.#context, this.#execs);
   }
 
   async create(request: CreateContainerRequest, options: { name?: string } = {}): Promise<{ record: ContainerRecord; warnings: string[] }> {
@@ -85,8 +98,10 @@ export class ContainerEngine implements Containers {
     const container = this.#find(name);
     await container.exclusive(async () => {
       const { state } = container.record;
-      if (state.status === 'running') throw notModified(container, 'is already running');
-      if (state.status === 'removing') throw goingAway(container);
+      if (state.status === 'running' && state.paused)
+        throw new EngineError('Conflict', 'CONTAINER_PAUSED', 'cannot start a paused container, try unpause instead');
+      if (state.status === 'running' || state.status === 'restarting') throw notModified(container, 'is already running');
+      if (state.status === 'removing' || state.status === 'dead') throw goingAway(container);
       clearTimeout(container.restartTimer);
       container.backoffMs = 0;
       container.record.restartCount = 0;
@@ -152,6 +167,34 @@ export class ContainerEngine implements Containers {
     this.#context.emit(container, 'rename', { oldName: `/${oldName}` });
   }
 
+  async update(name: string, request: UpdateRequest): Promise<string[]> {
+    const container = this.#find(name);
+    const warnings = await container.exclusive(() => updateLocked(this.#context, container, request));
+    this.#context.emit(container, 'update');
+    return warnings;
+  }
+
+  async stats(name: string): Promise<StatsSample | undefined> {
+    const container = this.#find(name);
+    const { state, hostConfig } = container.record;
+    if (state.status !== 'running') return undefined;
+    return readStats(this.#context.cgroups, {
+      cgroup: containerCgroup(this.#context, container.id),
+      networkOf: networkMode(hostConfig).kind === 'host' ? undefined : state.pid,
+      nowMs: this.#context.now(),
+    });
+  }
+
+  async connectNetwork(name: string, endpoint: EndpointConfig): Promise<void> {
+    const container = this.#find(name);
+    await container.exclusive(() => connectLocked(this.#context, container, endpoint));
+  }
+
+  async disconnectNetwork(name: string, network: string, options: { force?: boolean } = {}): Promise<void> {
+    const container = this.#find(name);
+    await container.exclusive(() => disconnectLocked(this.#context, container, network, options.force ?? false));
+  }
+
   async remove(name: string, options: { force?: boolean; volumes?: boolean } = {}): Promise<void> {
     const container = this.#find(name);
     const { status } = container.record.state;
@@ -189,8 +232,10 @@ export class ContainerEngine implements Containers {
     return container.waitFor(() => {
       if (container.removed) return exit();
       if (condition === 'next-exit') return container.exits > before ? exit() : undefined;
+      if (condition === 'removed') return undefined;
+      // As in Docker, an end that a restart follows is one too.
       const { status } = container.record.state;
-      return condition === 'not-running' && status !== 'running' && status !== 'restarting' ? exit() : undefined;
+      return container.exits > before || (status !== 'running' && status !== 'restarting') ? exit() : undefined;
     }, signal);
   }
 
@@ -225,7 +270,7 @@ export class ContainerEngine implements Containers {
   }
 
   async execResize(id: string, size: { rows: number; columns: number }): Promise<void> {
-    this.#execs.resize(id, size);
+    await this.#execs.resize(id, size);
   }
 
   async execGet(id: string): Promise<ExecRecord> {
@@ -278,12 +323,21 @@ export class ContainerEngine implements Containers {
 
   async recover(): Promise<void> {
     await recover(this.#context, this.#lifecycle);
+    for (const container of this.#context.registry.all()) this.#health.resume(container);
   }
 
   /** Containers run on. */
   async close(): Promise<void> {
+    this.#health.close();
+    this.#execs.close();
     this.#lifecycle.close();
     await this.#context.cgroups.removeEmpty(this.#context.cgroupParent);
+  }
+
+  #followHealth(container: Container, action: ContainerEvent['action']): void {
+    if (action === 'start') this.#health.begin(container);
+    else if (action === 'unpause') this.#health.resume(container);
+    else if (action === 'pause' || action === 'die') this.#health.suspend(container);
   }
 
   #find(name: string): Container {

@@ -1,73 +1,80 @@
-import type { ExecStdio } from './exec.ts';
+import type { ExecStdio } from './exec-stdio.ts';
 import type { Attachment } from './port.ts';
 
-/** After the process's end: this long without output is the end of it. */
-const silenceMs = 500;
-/** More than two pipes and the blocks read from them can hold. */
-const lastOutputBytes = 512 << 10;
+/** Of what comes out of a terminal after the process's end: more than can have been on its way. */
+const lateTerminalBytes = 256 << 10;
 
 type Frame = { stream: 'stdout' | 'stderr'; data: Buffer };
 
-/** A client's connection to an added process. A client that does not read stops the process at its next write, as a pipe does. */
+/**
+ * A client's connection to an added process. A client that does not read stops the process at its next write, as a pipe does; one that has gone does
+ * not: the process runs on, and what it writes is dropped.
+ */
 export class ExecAttachment implements Attachment {
   readonly #stdio: ExecStdio;
-  readonly #exited: Promise<void>;
+  readonly #queue: Frame[] = [];
+  readonly #change = new Signal();
+  /** By stream, once the process has ended: what it wrote and was not read yet, in bytes. */
+  readonly #left = new Map<Frame['stream'], number>();
+  #exited = false;
   #closed = false;
 
-  constructor(stdio: ExecStdio, exited: Promise<void>) {
+  /** `exited` resolves when the process has ended, whoever else may hold its pipes open. */
+  constructor(stdio: ExecStdio, exited: Promise<unknown>) {
     this.#stdio = stdio;
-    this.#exited = exited;
-    stdio.stdin?.on('error', () => undefined);
-    // A terminal's end shows as EIO.
-    for (const { source } of stdio.outputs) source.on('error', () => source.destroy());
+    for (const { stream, source } of stdio.outputs) {
+      source.pause();
+      source.on('close', () => this.#change.notify());
+      source.on('data', (data: Buffer) => this.#take({ stream, data }));
+    }
+    void exited.then(() => this.#ended());
   }
 
-  /**
-   * Ends when the process has, and all that it wrote was read, however slowly. A background child may hold the pipes open for ever: what it writes
-   * later ends with a silence, or once more has come than can have waited in the pipes.
-   */
+  #take(frame: Frame): void {
+    this.#left.set(frame.stream, (this.#left.get(frame.stream) ?? Number.POSITIVE_INFINITY) - frame.data.length);
+    if (this.#closed) return;
+    this.#queue.push(frame);
+    // One block a stream waits here, the rest in the pipe.
+    for (const { stream, source } of this.#stdio.outputs) if (stream === frame.stream) source.pause();
+    this.#change.notify();
+  }
+
+  /** All that the process wrote is in its pipes now. What comes after that is a background child's, and nobody's. */
+  #ended(): void {
+    this.#exited = true;
+    for (const { stream, pendingBytes } of this.#stdio.outputs)
+      this.#left.set(stream, this.#isTerminal ? lateTerminalBytes : pendingBytes());
+    if (this.#closed) this.#destroy();
+    this.#change.notify();
+  }
+
+  /** Ends when the process has and all that it wrote has been given out, however slowly it is read. */
   async *output(): AsyncGenerator<Frame> {
-    const queue: Frame[] = [];
-    const change = new Signal();
-    let open = this.#stdio.outputs.length;
-    for (const { stream, source } of this.#stdio.outputs) {
-      source.on('data', (data: Buffer) => {
-        queue.push({ stream, data });
-        // One block a stream waits here, the rest in the pipe.
-        source.pause();
-        change.notify();
-      });
-      source.on('close', () => {
-        open--;
-        change.notify();
-      });
-    }
-    let exited = false;
-    void this.#exited.then(() => {
-      exited = true;
-      change.notify();
-    });
-    let lateBytes = 0;
+    for (const { source } of this.#stdio.outputs) source.resume();
     try {
       while (!this.#closed) {
-        const frame = queue.shift();
+        const frame = this.#queue.shift();
         if (frame) {
-          if (exited) lateBytes += frame.data.length;
           yield frame;
           for (const { source } of this.#stdio.outputs) source.resume();
-        } else if (open === 0) {
-          await this.#exited;
-          return;
-        } else if (lateBytes > lastOutputBytes || !(await change.wait(exited ? silenceMs : undefined))) return;
+        } else if (this.#exited && this.#isRead()) return;
+        else await this.#change.wait();
       }
     } finally {
       this.close();
     }
   }
 
-  /** Reads and drops everything: for a process that nobody watches. */
-  drain(): void {
-    for (const { source } of this.#stdio.outputs) source.resume();
+  #isRead(): boolean {
+    return this.#stdio.outputs.every(
+      // A terminal gives its bytes out in small pieces, and so tells only that there are none.
+      ({ stream, source, pendingBytes }) =>
+        source.destroyed || (this.#left.get(stream) ?? 1) <= 0 || (this.#isTerminal && pendingBytes() === 0),
+    );
+  }
+
+  get #isTerminal(): boolean {
+    return this.#stdio.resize !== undefined;
   }
 
   async write(data: Uint8Array): Promise<void> {
@@ -77,14 +84,30 @@ export class ExecAttachment implements Attachment {
   }
 
   async endStdin(): Promise<void> {
-    const { stdin, terminal } = this.#stdio;
-    if (!stdin) return;
     // A terminal has no end of its own; a ^D at its other side is the user's to type.
-    if (terminal === undefined) stdin.end();
+    if (!this.#isTerminal) this.#stdio.stdin?.end();
   }
 
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
+    this.#queue.length = 0;
+    this.#change.notify();
+    if (this.#exited) this.#destroy();
+    else {
+      if (!this.#isTerminal) this.#stdio.stdin?.destroy();
+      for (const { source } of this.#stdio.outputs) source.resume();
+    }
+  }
+
+  /** Closes this side whatever the process does: its next write finds nobody. */
+  abandon(): void {
+    this.#closed = true;
+    this.#destroy();
+    this.#change.notify();
+  }
+
+  #destroy(): void {
     this.#stdio.stdin?.destroy();
     for (const { source } of this.#stdio.outputs) source.destroy();
   }
@@ -100,20 +123,13 @@ class Signal {
     this.#wake?.();
   }
 
-  /** False when nothing came within `timeoutMs`; without it, it waits for ever. */
-  async wait(timeoutMs: number | undefined): Promise<boolean> {
+  async wait(): Promise<void> {
     if (!this.#pending) {
       await new Promise<void>((resolve) => {
-        const timer = timeoutMs === undefined ? undefined : setTimeout(resolve, timeoutMs).unref();
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+        this.#wake = resolve;
       });
     }
-    const notified = this.#pending;
     this.#pending = false;
     this.#wake = undefined;
-    return notified;
   }
 }

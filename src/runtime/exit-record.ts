@@ -4,7 +4,7 @@ import { pidfdExitCode, pidfdHasEnded } from '../kernel/process.ts';
 import type { Container, Run } from './container.ts';
 import type { EngineContext } from './context.ts';
 import type { ExitRecord } from './drivers/conmon.ts';
-import { isAlive } from './processes.ts';
+import { exitCodeOf, isAlive } from './processes.ts';
 
 /** How a container ended; `error` says what is not as it should be about that knowledge. */
 export type KnownExit = ExitRecord & { error?: string };
@@ -25,12 +25,15 @@ export async function lastWords({ monitor, paths }: EngineContext, id: string, r
 /** How long the host's init may take to reap a process: until then the kernel does not tell its status. */
 const reapingMs = 3_000;
 
-/** For a container whose monitor was killed: the kernel keeps the status for a descriptor (Linux 6.15). Undefined while it runs on. */
+/**
+ * For a container whose monitor was killed. Of one that this engine started it is then the parent, and hears of its end; else the kernel keeps the
+ * status for a descriptor (Linux 6.15). Undefined while it runs on.
+ */
 export async function exitWithoutMonitor(container: Container, run: Run, nowMs: number): Promise<KnownExit | undefined> {
   const { pidfd } = container;
   const ended = pidfd === undefined ? !isAlive(run.process) : pidfdHasEnded(pidfd);
   if (!ended) return undefined;
-  const exitCode = pidfd === undefined ? undefined : await statusWhenReaped(container, run);
+  const exitCode = exitCodeOf(run.process) ?? (pidfd === undefined ? undefined : await statusWhenReaped(container, run));
   const seen = { finishedAtMs: nowMs, oomKilled: false };
   if (exitCode !== undefined) return { ...seen, exitCode, error: 'its monitor was killed' };
   return { ...seen, exitCode: 255, error: 'its monitor was killed, so its exit status is not known' };

@@ -18,6 +18,7 @@ const width = 16;
  */
 export async function recover(context: EngineContext, lifecycle: Lifecycle): Promise<void> {
   await mkdir(context.paths.bundles, { recursive: true, mode: 0o711 });
+  await rm(context.paths.execs, { recursive: true, force: true });
   const { broken } = await context.registry.load();
   for (const id of broken) await forgetBroken(context, id);
   const containers = context.registry.all();

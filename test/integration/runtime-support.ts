@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EngineError } from '../../src/base/errors.ts';
+import { crunPrefix } from '../../src/host/crun.ts';
 import { closeQuietly } from '../../src/kernel/files.ts';
 import { isMountPoint, mount, unmountIfMounted } from '../../src/kernel/mount.ts';
 import { bindTcp } from '../../src/kernel/socket.ts';
@@ -15,7 +17,8 @@ import { ConmonMonitor } from '../../src/runtime/drivers/conmon.ts';
 import { OciRuntime } from '../../src/runtime/drivers/oci-runtime.ts';
 import { ContainerEngine } from '../../src/runtime/engine.ts';
 import type { Attachment, ContainerEvent } from '../../src/runtime/port.ts';
-import type { Snapshot, Snapshotter } from '../../src/snapshot/port.ts';
+import type { RuntimeSettings } from '../../src/runtime/spec/facts.ts';
+import type { IdMap, Snapshot, Snapshotter } from '../../src/snapshot/port.ts';
 import type { TreeId } from '../../src/store/model.ts';
 import type { ImageRecord, Store } from '../../src/store/port.ts';
 import { LocalVolumeDriver } from '../../src/volumes/drivers/local.ts';
@@ -25,6 +28,15 @@ const busybox = '/usr/bin/busybox';
 const runc = '/usr/sbin/runc';
 const conmon = '/usr/bin/conmon';
 const catatonit = ['/usr/libexec/podman/catatonit', '/usr/bin/catatonit'].find((path) => existsSync(path));
+
+/** `SLIPWAY_TEST_RUNTIME=crun` runs the same tests on the other one. */
+export const defaultRuntime = process.env.SLIPWAY_TEST_RUNTIME ?? 'runc';
+
+function testRuntime(run: string): OciRuntime {
+  const root = join(run, defaultRuntime);
+  if (defaultRuntime === 'runc') return new OciRuntime({ name: 'runc', command: runc, root });
+  return new OciRuntime({ name: 'crun', command: '/usr/bin/crun', root, prefix: crunPrefix() });
+}
 
 /** Why these tests cannot run here; false when they can. */
 export const cannotRun: string | false =
@@ -70,10 +82,18 @@ export class DirectorySnapshotter implements Snapshotter {
 
   async close(): Promise<void> {}
 
-  async create(id: string): Promise<Snapshot> {
+  async create(id: string, _: TreeId, options: Parameters<Snapshotter['create']>[2] = {}): Promise<Snapshot> {
     if (existsSync(join(this.#state, id))) throw new EngineError('Conflict', 'SNAPSHOT_EXISTS', id);
     for (const name of ['upper', 'work']) mkdirSync(join(this.#state, id, name), { recursive: true });
+    if (options.idMap) this.#copyFor(id, options.idMap);
     return this.mount(id);
+  }
+
+  /** A copy of its own that belongs to the user namespace's root. */
+  #copyFor(id: string, { uids, gids }: IdMap): void {
+    const lower = join(this.#state, id, 'lower');
+    execFileSync('cp', ['-a', this.#lower, lower]);
+    execFileSync('chown', ['-hR', `${uids[0]?.outside}:${gids[0]?.outside}`, lower, join(this.#state, id, 'upper')]);
   }
 
   async mount(id: string): Promise<Snapshot> {
@@ -85,7 +105,7 @@ export class DirectorySnapshotter implements Snapshotter {
         source: 'overlay',
         target: rootfs,
         type: 'overlay',
-        data: `lowerdir=${this.#lower},upperdir=${at('upper')},workdir=${at('work')}`,
+        data: `lowerdir=${existsSync(at('lower')) ? at('lower') : this.#lower},upperdir=${at('upper')},workdir=${at('work')}`,
       });
     return { id, tree: 'tree' as TreeId, rootfs };
   }
@@ -205,8 +225,15 @@ export type Harness = {
   rootId: string;
 };
 
+export type HarnessOptions = {
+  settings?: Partial<RuntimeSettings>;
+  networks?: Networks;
+  /** Beside the default one. */
+  runtimes?: OciRuntime[];
+};
+
 /** An engine over `directory` (with a busybox root in it). `recover` is the caller's to call. */
-export function openEngine(directory: string, config: RunConfig = {}): Harness {
+export function openEngine(directory: string, config: RunConfig = {}, options: HarnessOptions = {}): Harness {
   const [root, run] = [join(directory, 'root'), join(directory, 'run')];
   mkdirSync(root, { recursive: true });
   mkdirSync(join(run, 'runc'), { recursive: true });
@@ -228,25 +255,32 @@ export function openEngine(directory: string, config: RunConfig = {}): Harness {
   const engine: ContainerEngine = new ContainerEngine({
     store: fakeStore(config),
     snapshotter,
-    networks: new PortsOnly(),
+    networks: options.networks ?? new PortsOnly(),
+    settings: options.settings,
     volumes,
     logs,
-    runtimes: { default: 'runc', all: new Map([['runc', new OciRuntime({ name: 'runc', command: runc, root: join(run, 'runc') })]]) },
+    runtimes: {
+      default: defaultRuntime,
+      all: new Map([testRuntime(run), ...(options.runtimes ?? [])].map((runtime) => [runtime.name, runtime])),
+    },
     monitor: new ConmonMonitor({ command: conmon }),
     paths: { root, run },
     rootId,
     initPath: catatonit,
-    onEvent: (event: ContainerEvent) => events.push(`${event.action}${event.attributes?.exitCode ? `=${event.attributes.exitCode}` : ''}`),
+    onEvent: ({ action, attributes }: ContainerEvent) => {
+      const detail = attributes?.exitCode ?? attributes?.status;
+      events.push(detail ? `${action}=${detail}` : action);
+    },
     onError: (_, error) => errors.push(error),
   });
   const rotator = new SpoolRotator({ live: () => engine.spools() });
   return { directory, engine, logs, rotator, snapshotter, volumes, events, errors, rootId };
 }
 
-export async function makeHarness(config: RunConfig = {}): Promise<Harness> {
+export async function makeHarness(config: RunConfig = {}, options: HarnessOptions = {}): Promise<Harness> {
   const directory = mkdtempSync(join(tmpdir(), 'slipway-runtime-'));
   makeBusyboxRoot(join(directory, 'lower'));
-  const harness = openEngine(directory, config);
+  const harness = openEngine(directory, config, options);
   await harness.engine.recover();
   return harness;
 }
@@ -284,4 +318,58 @@ export async function run(
   await engine.start(record.id);
   const output = await collect(attachment);
   return { ...output, exitCode: (await exit).exitCode, id: record.id };
+}
+
+type CreateRequest = Parameters<ContainerEngine['create']>[0];
+
+/** `docker run -d`, without a network: its id. */
+export async function startIn({ engine }: Harness, command: string[], request: CreateRequest = {}): Promise<string> {
+  const { record } = await engine.create({
+    ...request,
+    Image: 'busybox',
+    Cmd: command,
+    HostConfig: { NetworkMode: 'none', ...request.HostConfig },
+  });
+  await engine.start(record.id);
+  return record.id;
+}
+
+type Exec = Parameters<ContainerEngine['execCreate']>[1];
+
+export function execOf(args: string[], more: Partial<Exec> = {}): Exec {
+  return { args, tty: false, openStdin: false, attachStdout: true, attachStderr: true, env: [], privileged: false, ...more };
+}
+
+/** `docker exec`, with `input` on its standard input: what it wrote and its exit code. */
+export async function execIn({ engine }: Harness, id: string, args: string[], more: Partial<Exec> & { input?: Buffer } = {}) {
+  const { input, ...exec } = more;
+  const { id: execId } = await engine.execCreate(id, execOf(args, { ...exec, openStdin: input !== undefined }));
+  const attachment = await engine.execStart(execId, { detach: false });
+  if (attachment === undefined) throw new Error('it was not detached');
+  const feeding = input && feed(attachment, input);
+  const blocks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
+  for await (const { stream, data } of attachment.output()) blocks[stream].push(data);
+  await feeding;
+  const { state } = await engine.execGet(execId);
+  const [stdout, stderr] = [Buffer.concat(blocks.stdout), Buffer.concat(blocks.stderr)];
+  return {
+    stdout: stdout.toString(),
+    stderr: stderr.toString(),
+    bytes: stdout,
+    exitCode: state.status === 'exited' ? state.exitCode : undefined,
+  };
+}
+
+async function feed(attachment: Attachment, input: Buffer): Promise<void> {
+  for (let at = 0; at < input.length; at += 65_536) await attachment.write(input.subarray(at, at + 65_536));
+  await attachment.endStdin();
+}
+
+/** Looks until it is so; fails after `timeoutMs`. */
+export async function eventually(look: () => boolean | Promise<boolean>, what: string, timeoutMs = 5_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await look())) {
+    if (Date.now() > deadline) throw new Error(`it did not come about: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
