@@ -17,8 +17,8 @@ export function describeProgram(path: string): Promise<Component | undefined> {
 async function ask(path: string): Promise<Component | undefined> {
   try {
     const { stdout } = await run(path, ['--version'], { timeout: 5_000, maxBuffer: 65_536 });
-    const version = /(?:version|tini)\s+v?(\S+)/i.exec(stdout)?.[1] ?? '';
-    const commit = /commit:?\s+(\S+)/i.exec(stdout)?.[1] ?? '';
+    const version = /\bversion\s+v?(\d\S*)/i.exec(stdout)?.[1] ?? '';
+    const commit = /\b(?:commit:?\s+|git\.)(\S+)/i.exec(stdout)?.[1] ?? '';
     return { name: basename(path), version, commit: commit.replace(/[.,;]+$/, '') };
   } catch {
     return undefined;

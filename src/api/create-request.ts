@@ -113,7 +113,7 @@ function moveMacAddress(
   }
   const name = endpointName(endpoints, mode, before);
   const own = endpoints[name]?.MacAddress;
-  if (!before('1.44') || !own || own === mac) {
+  if (before('1.44') || !own || own === mac) {
     const changed = { ...endpoints, [name]: { ...endpoints[name], MacAddress: mac } };
     return { request: withEndpoints(changed), warnings: before('1.44') ? [] : [macWarning] };
   }

@@ -28,7 +28,7 @@ test('a daemon serves its socket to its group only, starts fast, and ends with 0
     assert.equal(statSync(path).mode & 0o777, 0o660);
     const answer = await call(path, 'GET', '/_ping');
     assert.equal(answer.text, 'OK');
-    assert.equal(answer.headers['api-version'], '1.43');
+    assert.equal(answer.headers['api-version'], '1.50');
   }
   assert.equal(await daemon.stop(), 0);
   assert.equal(existsSync(here.socket), false);
