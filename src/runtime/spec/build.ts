@@ -140,7 +140,6 @@ function allMounts(input: SpecInput, security: SecurityOptions): SpecMount[] {
     shmBytes: host.ShmSize || facts.settings.defaultShmBytes,
     shmSource: input.shmSource,
     withoutShm: host.IpcMode === 'none',
-    hostIpc: input.namespaces.ipc === 'host',
   });
   const files = input.files.map(({ source, destination }) => fileMount(source, destination, host.ReadonlyRootfs ?? false));
   const user = userMounts(record.mounts, host, {

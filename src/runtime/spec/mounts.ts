@@ -13,7 +13,6 @@ export type SystemMountOptions = {
   shmSource?: string | undefined;
   /** No /dev/shm at all. */
   withoutShm: boolean;
-  hostIpc: boolean;
 };
 
 const guarded = ['nosuid', 'noexec', 'nodev'];
@@ -32,9 +31,7 @@ export function systemMounts(options: SystemMountOptions): SpecMount[] {
     },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...guarded, access(options.privileged)] },
     { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: [access(options.writableCgroups), ...guarded] },
-    options.hostIpc
-      ? bind('/dev/mqueue', '/dev/mqueue')
-      : { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: guarded },
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: guarded },
     ...(options.withoutShm ? [] : [sharedMemory(options)]),
   ];
 }

@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ScalarTag } from 'yaml';
 import { EngineError, isErrno } from '../../../base/errors.ts';
 import { type CdiSpecification, type ContainerEdits, parseQualifiedName, readCdiSpecification } from './specification.ts';
 
@@ -104,6 +105,14 @@ async function specificationFiles(directory: string): Promise<string[]> {
   }
 }
 
+/** As writers of specifications mean it, whose libraries read YAML 1.1: `fileMode: 0660`. */
+const octal: ScalarTag = {
+  tag: 'tag:yaml.org,2002:int',
+  default: true,
+  test: /^0[0-7]+$/,
+  resolve: (text) => Number.parseInt(text, 8),
+};
+
 async function parseFile(path: string): Promise<unknown> {
   if ((await stat(path)).size > fileLimitBytes)
     throw new EngineError('InvalidArgument', 'CDI_INVALID', `it is larger than ${fileLimitBytes} bytes`);
@@ -111,5 +120,5 @@ async function parseFile(path: string): Promise<unknown> {
   if (path.endsWith('.json')) return JSON.parse(text);
   // Loaded when there is something for it: few hosts have devices of this kind.
   const { parse } = await import('yaml');
-  return parse(text, { maxAliasCount: 100 });
+  return parse(text, { maxAliasCount: 100, customTags: (tags) => [octal, ...tags] });
 }
