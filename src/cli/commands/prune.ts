@@ -72,7 +72,7 @@ async function pruneOne(context: Context, kind: Kind, options: Options & { force
   if (!(await confirm(context, `This removes ${pruners[kind].warning(options)}.`, options.force))) return 1;
   const bytes = await prune(context, kind, options);
   // Networks hold no space worth a line.
-  if (kind !== 'networks') context.output.line(`Total reclaimed space: ${humanSize(bytes)}`);
+  if (kind !== 'networks') context.output.line(`Total reclaimed space: ${humanSize(bytes, 4)}`);
   return 0;
 }
 
@@ -124,7 +124,7 @@ export const systemPrune = defineCommand({
         throw error;
       });
     }
-    context.output.line(`Total reclaimed space: ${humanSize(bytes)}`);
+    context.output.line(`Total reclaimed space: ${humanSize(bytes, 4)}`);
     return 0;
   },
 });

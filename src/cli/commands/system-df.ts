@@ -75,8 +75,8 @@ function row(type: string, [total, active]: [number, number], size: number, recl
     Type: type,
     TotalCount: String(total),
     Active: String(active),
-    Size: known ? humanSize(size) : 'N/A',
-    Reclaimable: known ? `${humanSize(Math.max(0, reclaimable))}${share}` : 'N/A',
+    Size: known ? humanSize(size, 4) : 'N/A',
+    Reclaimable: known ? `${humanSize(Math.max(0, reclaimable), 4)}${share}` : 'N/A',
   };
 }
 
@@ -92,20 +92,25 @@ function printEach({ output }: Context, usage: DiskUsageResponse, format: string
     return;
   }
   const print = (heading: string, rows: Row[], table: string[], titles: Record<string, string>) => {
-    output.write(`${heading}:\n\n`);
+    output.write(`${heading}\n\n`);
     printListing(output, rows, { table, titles }, {});
   };
-  print('Images space usage', lists.Images, ['Repository', 'Tag', 'ID', 'CreatedSince', 'Size', 'SharedSize', 'UniqueSize', 'Containers'], {
-    ID: 'IMAGE ID',
-    CreatedSince: 'CREATED',
-  });
+  print(
+    'Images space usage:',
+    lists.Images,
+    ['Repository', 'Tag', 'ID', 'CreatedSince', 'Size', 'SharedSize', 'UniqueSize', 'Containers'],
+    {
+      ID: 'IMAGE ID',
+      CreatedSince: 'CREATED',
+    },
+  );
   output.line();
-  print('Containers space usage', lists.Containers, ['ID', 'Image', 'Command', 'LocalVolumes', 'Size', 'RunningFor', 'Status', 'Names'], {
+  print('Containers space usage:', lists.Containers, ['ID', 'Image', 'Command', 'LocalVolumes', 'Size', 'RunningFor', 'Status', 'Names'], {
     ID: 'CONTAINER ID',
     RunningFor: 'CREATED',
   });
   output.line();
-  print('Local Volumes space usage', lists.Volumes, ['Name', 'Links', 'Size'], { Name: 'VOLUME NAME' });
+  print('Local Volumes space usage:', lists.Volumes, ['Name', 'Links', 'Size'], { Name: 'VOLUME NAME' });
   output.line();
   print(
     `Build cache usage: ${humanSize(sum(((usage.BuildCache ?? []) as readonly BuildCacheItem[]).map(({ Size: size }) => size)))}`,
