@@ -165,6 +165,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       await volumes
         .recover((user) => running.has(user))
         .catch((error) => log.error({ err: error }, 'volumes that a crash left mounted could not be unmounted'));
+      for (const user of await snapshotter.viewUsers()) if (!running.has(user)) await snapshotter.endViews(user);
       rotator.start();
     },
     reload: () => networks.reload(),

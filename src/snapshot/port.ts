@@ -48,7 +48,7 @@ export interface Snapshotter {
   view(user: string, tree: TreeId, options?: { idMap?: IdMap | undefined }): Promise<string>;
   /** Takes a user's views away. Idempotent. */
   endViews(user: string): Promise<void>;
-  /** Who has views, an earlier engine's included. */
+  /** Who has views that an earlier engine made. */
   viewUsers(): Promise<string[]>;
   /** Ids, also of those whose making a crash cut short: `remove` takes them away. */
   list(): Promise<string[]>;

@@ -149,7 +149,7 @@ export class OverlaySnapshotter implements Snapshotter {
   }
 
   async viewUsers(): Promise<string[]> {
-    return this.#views.users();
+    return this.#views.strangers();
   }
 
   async list(): Promise<string[]> {

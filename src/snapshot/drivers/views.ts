@@ -22,6 +22,7 @@ export class Views {
   readonly #directory: string;
   readonly #empty: string;
   readonly #scratch: string;
+  readonly #own = new Set<string>();
 
   constructor(options: ViewsOptions) {
     this.#options = options;
@@ -31,6 +32,7 @@ export class Views {
   }
 
   async open(user: string, tree: TreeId, idMap: IdMap | undefined): Promise<string> {
+    this.#own.add(user);
     const target = join(this.#directory, user, tree);
     if (isMountPoint(target)) return target;
     const { directory, data, info } = await this.#options.projections.lower(tree);
@@ -53,12 +55,14 @@ export class Views {
   }
 
   end(user: string): void {
+    this.#own.delete(user);
     for (const name of namesIn(join(this.#directory, user))) this.#close(join(this.#directory, user, name));
     removeMountPoint(join(this.#directory, user));
   }
 
-  users(): string[] {
-    return namesIn(this.#directory);
+  /** Those of an earlier engine. */
+  strangers(): string[] {
+    return namesIn(this.#directory).filter((user) => !this.#own.has(user));
   }
 
   #close(target: string): void {
