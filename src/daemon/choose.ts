@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { EngineError } from '../base/errors.ts';
-import { crunWorks, readCgroups } from '../host/cgroups.ts';
+import { crunPrefix, objectionToCrun } from '../host/crun.ts';
 import { aptInstall } from '../host/packages.ts';
 import { findProgram, requireProgram } from '../host/programs.ts';
 import type { DaemonConfig } from './config.ts';
@@ -34,15 +35,18 @@ export function findPrograms(config: DaemonConfig): Programs {
   };
 }
 
-/** runc works everywhere, and is the reference for the others. */
+/** crun where it works: it is the quicker one (docs/adr/0098). */
 function chooseRuntime(runtimes: Programs['runtimes']): string {
-  const names = Object.keys(runtimes).filter((name) => name !== 'crun' || crunWorks(readCgroups()));
-  const chosen = names.includes('runc') ? 'runc' : names[0];
+  const objection = runtimes.crun === undefined ? 'it is not installed' : objectionToCrun(versionOf(runtimes.crun.path), crunPrefix());
+  if (objection === undefined) return 'crun';
+  const chosen = Object.keys(runtimes).filter((name) => name !== 'crun')[0];
   if (chosen !== undefined) return chosen;
-  throw new EngineError(
-    'Unavailable',
-    'RUNTIME_MISSING',
-    'crun does not work on this host, which has hybrid control groups, and there is no other runtime',
-    { hint: `Install runc: ${aptInstall('runc')}.` },
-  );
+  throw new EngineError('Unavailable', 'RUNTIME_MISSING', `crun cannot be used here (${objection}), and there is no other runtime`, {
+    hint: `Install runc: ${aptInstall('runc')}.`,
+  });
+}
+
+function versionOf(program: string): string | undefined {
+  const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8', timeout: 5_000 });
+  return /version (\S+)/.exec(stdout ?? '')?.[1];
 }

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
 import { EventBus } from '../api/event-bus.ts';
 import type { EngineInfo, Services } from '../api/services.ts';
 import type { BootstrapRequest } from '../api-types/own.ts';
 import { EngineError } from '../base/errors.ts';
 import { BuildEngine } from '../build/engine.ts';
+import { crunPrefix } from '../host/crun.ts';
 import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
@@ -122,7 +123,13 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   });
   const archives = new ArchiveService({ store });
   const builder = new BuildEngine({ store, snapshotter, archives, steps });
-  const info = describeEngine(config, { rootId, snapshotter: snapshotter.name, programs, cgroupVersion, cgroupDriver: settings.cgroupDriver });
+  const info = describeEngine(config, {
+    rootId,
+    snapshotter: snapshotter.name,
+    programs,
+    cgroupVersion,
+    cgroupDriver: settings.cgroupDriver,
+  });
   const services: Services = {
     store,
     jobs: store.jobs,
@@ -207,7 +214,8 @@ function makeRuntimes(config: DaemonConfig, programs: Programs, cgroupDriver: Ru
 
 function makeRuntime(programs: Programs, name: string, root: string, systemdCgroup = false): OciRuntime {
   const { path = name, args } = programs.runtimes[name] ?? {};
-  return new OciRuntime({ name, command: path, args, root, systemdCgroup });
+  const prefix = basename(path) === 'crun' ? crunPrefix() : undefined;
+  return new OciRuntime({ name, command: path, args, root, systemdCgroup, prefix });
 }
 
 function pickSnapshotter(config: DaemonConfig, store: Store): SnapshotterChoice {

@@ -35,7 +35,7 @@ export const keys: readonly Key[] = [
   key('tls.cert', 'FILE', "the daemon's certificate for TCP"),
   key('tls.key', 'FILE', 'its private key'),
   key('log-level', 'LEVEL', 'debug, info, warn or error (default info)'),
-  key('default-runtime', 'NAME', 'OCI runtime of containers that name none (default: the first of runc, crun that works)'),
+  key('default-runtime', 'NAME', 'OCI runtime of containers that name none (default: crun where it works, else runc)'),
   key('runtimes', 'NAME=PATH', 'a further OCI runtime; may be repeated', { flag: 'runtime', list: true }),
   key('snapshotter', 'NAME', 'erofs-overlay or hardlink-overlay (default: the first that works)'),
   key('init', 'PATH', 'static init program for containers (default: catatonit, where installed)'),

@@ -72,8 +72,3 @@ export function requireCgroupDriver(facts: CgroupFacts, asked: CgroupDriver | 'a
     hint: asked === 'systemd' ? 'Use cgroup-driver = "cgroupfs", or leave it out.' : 'Mount them: mount -t cgroup2 none /sys/fs/cgroup.',
   });
 }
-
-/** crun 1.8 says "cgroups in hybrid mode not supported" when it makes a container, not before. */
-export function crunWorks({ mode }: CgroupFacts): boolean {
-  return mode !== 'hybrid';
-}

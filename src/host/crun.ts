@@ -22,3 +22,20 @@ export function crunPrefix(mounts: readonly MountInfo[] = listMounts(), find = f
   const alone = isShared ? `${mount} --make-private ${parent?.mountPoint ?? '/sys/fs/cgroup'} && ` : '';
   return [unshare, '--mount', '--propagation', 'unchanged', '/bin/sh', '-c', `${alone}${umount} -l ${unifiedPath} && exec "$@"`, 'sh'];
 }
+
+/** The oldest crun that the engine is tested with. */
+const oldest = [1, 8] as const;
+
+/** Why the engine would not choose crun by itself; undefined when it would. `version` as in `crun version 1.8.1`. */
+export function objectionToCrun(version: string | undefined, prefix: string[] | undefined): string | undefined {
+  const [major, minor] =
+    /(\d+)\.(\d+)/
+      .exec(version ?? '')
+      ?.slice(1)
+      .map(Number) ?? [];
+  if (major === undefined || minor === undefined) return 'it does not tell its version';
+  if (major < oldest[0] || (major === oldest[0] && minor < oldest[1]))
+    return `it is ${version}; ${oldest.join('.')} is the oldest that the engine is tested with`;
+  if (prefix === undefined) return 'it refuses hybrid control groups, and unshare, mount or umount is missing to hide one of them';
+  return undefined;
+}
