@@ -28,7 +28,8 @@ export async function createContainer(
   const { hostConfig, warnings } = checkHost(request.HostConfig ?? {}, { context, find });
   const idMap = chooseIdMap(hostConfig, context.facts.settings.idMap, find);
   warnings.push(...checkNetworking(request, hostConfig, find));
-  warnings.push(...(await checkHostNow(hostConfig, context)));
+  mountRequests({}, hostConfig);
+  await checkHostNow(hostConfig, context);
   checkConfig(request, hostConfig);
 
   const image = await context.store.images.resolve(request.Image ?? '');

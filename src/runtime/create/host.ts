@@ -44,8 +44,8 @@ export function checkHost(asked: HostConfig, { context, find }: Settings): { hos
   return { hostConfig: withDefaults(host, context, find), warnings };
 }
 
-/** What takes a look at the host: devices, and what a runtime can. Answers warnings. */
-export async function checkHostNow(host: HostConfig, context: EngineContext): Promise<string[]> {
+/** What takes a look at the host: devices, and what a runtime can. InvalidArgument in Docker's words. */
+export async function checkHostNow(host: HostConfig, context: EngineContext): Promise<void> {
   devices(host);
   await resolveDeviceRequests(host.DeviceRequests, context.facts.settings.cdiDirectories);
   if ((host.Mounts ?? []).some(({ BindOptions }) => BindOptions?.ReadOnlyForceRecursive)) {
@@ -54,7 +54,6 @@ export async function checkHostNow(host: HostConfig, context: EngineContext): Pr
     if (!(await makesRecursiveReadOnly(runtime)))
       refuse('MOUNT_INVALID', `rro is not supported by runtime ${JSON.stringify(runtime.name)}`);
   }
-  return [];
 }
 
 function ownership(mode: string | undefined): 'own' | 'host' | 'container' {

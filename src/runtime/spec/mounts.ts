@@ -62,14 +62,17 @@ export function userMounts(mounts: ContainerRecord['mounts'], host: HostConfig, 
   return mounts.map((mount) => {
     const asked = host.Mounts?.find(({ Target, Type }) => cleanPath(Target) === mount.destination && Type === mount.type);
     if (mount.type === 'tmpfs') return tmpfsMount(mount.destination, tmpfsText(host, mount.destination), asked, mount.readOnly);
+    const single = asked?.BindOptions?.NonRecursive ?? false;
+    const propagation = mount.propagation || 'rprivate';
     return {
       destination: mount.destination,
       type: 'bind',
       source: mount.source,
       options: [
-        asked?.BindOptions?.NonRecursive ? 'bind' : 'rbind',
+        single ? 'bind' : 'rbind',
         mount.readOnly ? readOnlyOption(asked, options) : 'rw',
-        mount.propagation || 'rprivate',
+        // crun takes a recursive propagation for a recursive bind.
+        single ? propagation.replace(/^r/, '') : propagation,
         ...(options.lockedFlags?.(mount.source) ?? []),
       ],
     };
