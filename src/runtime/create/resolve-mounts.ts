@@ -1,6 +1,6 @@
 import { chownSync, readdirSync, statSync } from 'node:fs';
 import { mkdir, stat } from 'node:fs/promises';
-import { isErrno } from '../../base/errors.ts';
+import { EngineError, isErrno } from '../../base/errors.ts';
 import { listMounts } from '../../kernel/mount.ts';
 import type { IdMap } from '../../snapshot/port.ts';
 import type { Volumes } from '../../volumes/port.ts';
@@ -49,10 +49,17 @@ async function resolveMount(request: MountRequest, context: Context, idMap: IdMa
     const propagation = request.propagation === '' ? ownFolderPropagation(source, context.paths) : request.propagation;
     result.mounts.push({ type: 'bind', source, destination, readOnly, ...(propagation === '' ? {} : { propagation }) });
   } else if (request.type === 'image') {
-    const image = await context.store.images.resolve(request.reference);
+    const image = await context.store.images.resolve(request.reference).catch(asMountError);
     const { reference: name, subpath } = request;
     result.mounts.push({ type: 'image', name, source: image.id, destination, readOnly: true, ...(subpath ? { subpath } : {}) });
   } else await resolveVolume(request, context.volumes, idMap, result);
+}
+
+/** Not NotFound, which clients take for the container's own image and answer by pulling that. */
+function asMountError(error: unknown): never {
+  if (error instanceof EngineError && error.kind === 'NotFound')
+    throw invalid(`invalid mount config for type "image": ${error.message}`, error.hint);
+  throw error;
 }
 
 async function resolveVolume(
