@@ -1,4 +1,5 @@
 import type { ErrorKind } from '../base/errors.ts';
+import type { Span } from '../base/timeline.ts';
 import type { CreateContainerRequest } from './container.ts';
 
 /** The shapes of Slipway's own routes; docs/formats/api.md is their contract. */
@@ -21,6 +22,8 @@ export type RunRequest = {
   tty?: boolean | undefined;
   /** Rows, columns. */
   size?: [number, number] | undefined;
+  /** Asks for a `timing` message. */
+  timing?: boolean | undefined;
 };
 
 /** With the value `status`, a command that cannot be run is an error answer to POST /exec/<id>/start; without, as with Docker, text in its stream. */
@@ -38,6 +41,7 @@ export type RunControlFromDaemon =
   | { id: string }
   | { warnings: string[] }
   | { started: { timeMs: number } }
+  | { timing: Span[] }
   | { error: ErrorObject }
   | { exit: { code: number; error?: string | undefined } };
 

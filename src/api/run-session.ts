@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { FrameStream, maxControlFrameBytes, maxStdinFrameBytes, type RunControlFromDaemon, type RunRequest } from '../api-types/own.ts';
+import { Timeline } from '../base/timeline.ts';
 import type { Attachment, ContainerRecord } from '../runtime/port.ts';
 import { isPlainObject } from './decode.ts';
 import { invalid, toErrorObject } from './errors.ts';
@@ -12,8 +13,10 @@ export type RunSubject = {
   run: RunRequest;
   record: ContainerRecord;
   warnings: readonly string[];
-  /** `performance.now()` when the request came. */
+  /** `Timeline.now()` when the request came. */
   arrivedAtMs: number;
+  /** Of the request so far. */
+  timeline: Timeline;
   log: FastifyBaseLogger;
 };
 
@@ -56,12 +59,14 @@ export class RunSession {
   }
 
   async #start(): Promise<void> {
-    await this.#containers.start(this.#subject.record.id);
-    await this.#tell({ started: { timeMs: Math.round(performance.now() - this.#subject.arrivedAtMs) } });
+    const { record, timeline, arrivedAtMs, run } = this.#subject;
+    await this.#containers.start(record.id, { timeline });
+    if (run.detach === true) await this.#tellTiming();
+    await this.#tell({ started: { timeMs: Math.round(Timeline.now() - arrivedAtMs) } });
   }
 
   async #runAttached(): Promise<void> {
-    const { record, run } = this.#subject;
+    const { record, run, timeline } = this.#subject;
     const { signal } = this.#connection;
     // Before the start, so that neither the first byte nor the exit of a short life is missed.
     const attachment = await this.#containers.attach(record.id, {
@@ -79,11 +84,14 @@ export class RunSession {
     exit.catch(() => {});
     try {
       await this.#start();
+      const startedAtMs = Timeline.now();
       if (run.size !== undefined && run.tty === true) await this.#resize(run.size);
       void this.#pumpInput(attachment).catch((error: unknown) => this.#refuse(error));
       for await (const { stream, data } of attachment.output()) await this.#connection.write(frame(FrameStream[stream], data));
       if (this.#detached || signal.aborted) return;
       const { exitCode, error } = await exit;
+      addRun(timeline, startedAtMs, record);
+      await this.#tellTiming();
       await this.#tell({ exit: { code: exitCode, error } });
     } finally {
       waiting.abort();
@@ -133,9 +141,21 @@ export class RunSession {
     this.#attachment?.close();
   }
 
+  async #tellTiming(): Promise<void> {
+    if (this.#subject.run.timing === true) await this.#tell({ timing: this.#subject.timeline.spans });
+  }
+
   async #tell(message: RunControlFromDaemon): Promise<void> {
     await this.#connection.write(frame(FrameStream.control, Buffer.from(JSON.stringify(message))));
   }
+}
+
+/** The monitor notes when the process ended; the rest of the time is what it took to hear of it. */
+function addRun(timeline: Timeline, startedAtMs: number, { state }: ContainerRecord): void {
+  const nowMs = Timeline.now();
+  const endedAtMs = state.status === 'exited' ? Math.min(Math.max(state.finishedAtMs, startedAtMs), nowMs) : nowMs;
+  timeline.add('run', startedAtMs, endedAtMs);
+  timeline.add('exit seen', endedAtMs, nowMs);
 }
 
 function limitOf(stream: number): number | undefined {

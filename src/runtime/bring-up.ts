@@ -80,7 +80,7 @@ async function createAndAttach(context: EngineContext, container: Container, mak
 
 async function create(context: EngineContext, container: Container, netns: Promise<string | undefined>, { launch, timeline }: Making) {
   const { id, record } = container;
-  const moved = context.cgroups.isolate(launch.pid, monitorCgroup(context, id));
+  const moved = timeline.time('monitor', context.cgroups.isolate(launch.pid, monitorCgroup(context, id)));
   const [snapshot, path, mounts] = await settled([
     timeline.time('mount', context.snapshotter.mount(id)),
     netns,
@@ -88,7 +88,7 @@ async function create(context: EngineContext, container: Container, netns: Promi
     moved,
   ]);
   const { spec, stubs } = await timeline.time('spec', prepareBundle(context, container, { rootfs: snapshot.rootfs, netns: path, mounts }));
-  const pids = await timeline.time('create', launch.create());
+  const pids = await timeline.time('runtime create', launch.create());
   await runtimeOf(context, record.hostConfig.Runtime).created(id, spec);
   return { ...pids, stubs };
 }

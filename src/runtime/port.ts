@@ -1,4 +1,5 @@
 import type { ContainerConfig, CreateContainerRequest, HostConfig, UpdateRequest } from '../api-types/container.ts';
+import type { Timeline } from '../base/timeline.ts';
 import type { Endpoint, EndpointConfig, PortBinding } from '../network/port.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { IdMap } from '../snapshot/port.ts';
@@ -161,7 +162,7 @@ export type RootView = {
 export interface Containers {
   create(request: CreateContainerRequest, options: { name?: string }): Promise<{ record: ContainerRecord; warnings: string[] }>;
   /** NotModified when it runs already. Errors of the command itself have exitCode 126 or 127. */
-  start(name: string): Promise<void>;
+  start(name: string, options?: { timeline?: Timeline | undefined }): Promise<void>;
   /** Signal, then SIGKILL after the time-out (seconds; -1 waits for ever). NotModified when it does not run. */
   stop(name: string, options?: { timeoutSeconds?: number; signal?: string }): Promise<void>;
   kill(name: string, signal?: string): Promise<void>;

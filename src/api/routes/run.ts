@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { CreateContainerRequest } from '../../api-types/container.ts';
 import type { RunRequest } from '../../api-types/own.ts';
 import { EngineError } from '../../base/errors.ts';
+import { Timeline } from '../../base/timeline.ts';
 import { bodyOf, requireField } from '../decode.ts';
 import { hijack, wantsUpgrade } from '../hijack.ts';
 import { RunSession } from '../run-session.ts';
@@ -12,14 +13,23 @@ import type { Services } from '../services.ts';
 /** POST /slipway/run: create, start and follow in one request (docs/formats/api.md). */
 export function runRoutes(app: FastifyInstance, services: Services): void {
   app.post('/slipway/run', async (request, reply) => {
-    const arrivedAtMs = performance.now();
+    const timeline = new Timeline();
+    const arrivedAtMs = Timeline.now();
     requireUpgrade(request);
     const run = bodyOf(request.body, runRequest, { required: true });
     requireField(run.create.Image || undefined, 'create.Image');
     const created = await services.containers.create(createRequest(run), run.name === undefined ? {} : { name: run.name });
+    timeline.add('create', arrivedAtMs);
     const warnings = [...created.warnings, ...ignoredFields((request.body as { create?: unknown }).create)];
     const connection = hijack(request, reply, { protocol: 'slipway-run', input: true, shutdown: services.shutdown });
-    const session = new RunSession(services, connection, { run, record: created.record, warnings, arrivedAtMs, log: request.log });
+    const session = new RunSession(services, connection, {
+      run,
+      record: created.record,
+      warnings,
+      arrivedAtMs,
+      timeline,
+      log: request.log,
+    });
     await session.follow();
   });
 }

@@ -85,6 +85,7 @@ const runFields = object({
   attachStderr: boolean,
   tty: boolean,
   size,
+  timing: boolean,
 });
 
 export const runRequest: Check<RunRequest> = (value, field) => {

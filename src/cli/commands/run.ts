@@ -9,12 +9,14 @@ import { containerFlags } from '../run/flags.ts';
 import { checkTerminal, terminalSize } from '../run/local.ts';
 import { type ContainerFlags, createRequest } from '../run/request.ts';
 import { followRun } from '../run/session.ts';
+import { RunTimings } from '../run/timings.ts';
 
 export const runFlags = {
   ...containerFlags,
   detach: boolean('Run in the background and print the ID', { short: 'd' }),
   'detach-keys': text('Keys that leave the container running', { value: 'KEYS' }),
   'sig-proxy': boolean('Pass signals on to the process (default true)'),
+  timing: boolean('Show on standard error what took how long'),
 };
 
 export const run = defineCommand({
@@ -33,13 +35,17 @@ export const run = defineCommand({
   flags: runFlags,
   async run(context, flags, args) {
     const detach = flags.detach === true;
+    const timings = flags.timing === true ? new RunTimings() : undefined;
     const create = createRequest(flags, args, { detach, env: context.env });
     const options = { stdin: create.AttachStdin === true, tty: create.Tty === true };
     if (!detach) checkTerminal(options);
     await checkPlatform(context, flags, args[0] ?? '');
     const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
     try {
-      const { socket } = await context.client.upgrade('/slipway/run', 'slipway-run', { json: runRequest(create, flags.name, detach) });
+      timings?.asked();
+      const { socket } = await context.client.upgrade('/slipway/run', 'slipway-run', {
+        json: { ...runRequest(create, flags.name, detach), ...(timings === undefined ? {} : { timing: true }) },
+      });
       const end = await followRun(socket, context.output, {
         ...options,
         detach,
@@ -47,10 +53,12 @@ export const run = defineCommand({
         detachKeys: flags['detach-keys'],
         onId: (id) => cidfile?.write(id),
         onWarnings: (warnings) => printWarnings(context, flags, warnings),
+        onTiming: (spans) => timings?.told(spans),
       });
       if (end.error !== undefined) throw end.error;
       if (detach) context.output.line(end.id);
       else if (flags.rm && !end.detached && end.id !== undefined) await awaitRemoval(context, end.id);
+      if (timings !== undefined) context.output.error(timings.table());
       return end.exitCode;
     } finally {
       cidfile?.close();

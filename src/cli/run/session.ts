@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { maxStdinFrameBytes, type RunControlFromDaemon, type RunControlToDaemon } from '../../api-types/own.ts';
 import { EngineError, fromErrorData } from '../../base/errors.ts';
+import type { Span } from '../../base/timeline.ts';
 import { encodeFrame, FrameDecoder, streams } from '../client/frames.ts';
 import { type Output, ReaderGone } from '../output.ts';
 import { LocalEnd, type LocalOptions, type Remote, type Size } from './local.ts';
@@ -15,6 +16,7 @@ type SessionOptions = LocalOptions & {
   detach: boolean;
   onId(id: string): void;
   onWarnings(warnings: readonly string[]): void;
+  onTiming?(spans: readonly Span[]): void;
 };
 
 /**
@@ -39,6 +41,7 @@ export function followRun(socket: Duplex, output: Output, options: SessionOption
         end.id = message.id;
         options.onId(message.id);
       } else if (message.warnings !== undefined) options.onWarnings(message.warnings);
+      else if (message.timing !== undefined) options.onTiming?.(message.timing);
       else if (message.error !== undefined) end.error = fromErrorData(message.error);
       else if (message.started !== undefined && options.detach) finish(() => resolve(end));
       else if (message.exit !== undefined) {
