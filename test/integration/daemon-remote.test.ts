@@ -5,13 +5,14 @@ import { connect } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { findProgram } from '../../src/host/programs.ts';
+import { newDocker, oldDocker } from '../clients/support.ts';
 import { call, cannotRunDaemon, DaemonPlace, type DaemonProcess } from './api-daemon-harness.ts';
 import { Certificates } from './daemon-certificates.ts';
 
 const main = join(import.meta.dirname, '../../src/daemon/main.ts');
 const cli = join(import.meta.dirname, '../../src/cli/main.ts');
-/** Docker's command lines on this host: the newest, and Debian's. */
-const dockers = [...new Set(['/usr/local/bin/docker', '/usr/bin/docker'])].filter((path) => existsSync(path));
+/** Docker's command lines: the newest here, and Debian 12's. */
+const dockers = [newDocker, oldDocker].filter(({ path }) => existsSync(path));
 
 /** Takes what ssh would run on the far side and runs it here; what ssh was asked is kept in a file. */
 const ssh = (home: string) => `#!/bin/sh
@@ -84,9 +85,9 @@ describe('a daemon from afar', { skip: cannotRunDaemon, timeout: 180_000 }, () =
     assert.equal(built.status, 0, built.stderr);
   }
 
-  for (const docker of dockers) {
-    test(`${docker} over mutual TLS`, () => exercise((args, options) => run(docker, args, { ...options, env: tls() })));
-    test(`${docker} over ssh`, () => exercise((args, options) => run(docker, ['-H', 'ssh://me@far:2222', ...args], options)));
+  for (const { name, path: docker } of dockers) {
+    test(`${name} over mutual TLS`, () => exercise((args, options) => run(docker, args, { ...options, env: tls() })));
+    test(`${name} over ssh`, () => exercise((args, options) => run(docker, ['-H', 'ssh://me@far:2222', ...args], options)));
   }
   test('slipway over mutual TLS', () => exercise((args, options) => slipway(args, { ...options, env: tls() })));
   test('slipway over ssh', () => exercise((args, options) => slipway(['-H', 'ssh://me@far:2222', ...args], options)));

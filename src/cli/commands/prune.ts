@@ -2,7 +2,7 @@ import type { ImageDeleteItem } from '../../api-types/image.ts';
 import { EngineError } from '../../base/errors.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { boolean, usageError } from '../flags.ts';
-import { humanSize } from '../format/units.ts';
+import { humanSum } from '../format/units.ts';
 import { parseFilters, pruneFilterFlag } from '../parse/filters.ts';
 import { confirm, forceFlag } from './confirm.ts';
 import { showDeleted } from './images.ts';
@@ -72,7 +72,7 @@ async function pruneOne(context: Context, kind: Kind, options: Options & { force
   if (!(await confirm(context, `This removes ${pruners[kind].warning(options)}.`, options.force))) return 1;
   const bytes = await prune(context, kind, options);
   // Networks hold no space worth a line.
-  if (kind !== 'networks') context.output.line(`Total reclaimed space: ${humanSize(bytes, 4)}`);
+  if (kind !== 'networks') context.output.line(`Total reclaimed space: ${humanSum(bytes)}`);
   return 0;
 }
 
@@ -124,7 +124,7 @@ export const systemPrune = defineCommand({
         throw error;
       });
     }
-    context.output.line(`Total reclaimed space: ${humanSize(bytes, 4)}`);
+    context.output.line(`Total reclaimed space: ${humanSum(bytes)}`);
     return 0;
   },
 });

@@ -5,7 +5,7 @@ import type { VolumeResource } from '../../api-types/volume.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { boolean } from '../flags.ts';
 import { formatFlag, printListing, type Row } from '../format/listing.ts';
-import { ellipsis, humanAge, humanSize, shortId } from '../format/units.ts';
+import { ellipsis, humanAge, humanSize, humanSum, shortId } from '../format/units.ts';
 
 export const systemDf = defineCommand({
   summary: 'Show what images, containers, volumes and build results hold',
@@ -75,8 +75,8 @@ function row(type: string, [total, active]: [number, number], size: number, recl
     Type: type,
     TotalCount: String(total),
     Active: String(active),
-    Size: known ? humanSize(size, 4) : 'N/A',
-    Reclaimable: known ? `${humanSize(Math.max(0, reclaimable), 4)}${share}` : 'N/A',
+    Size: known ? humanSum(size) : 'N/A',
+    Reclaimable: known ? `${humanSum(Math.max(0, reclaimable))}${share}` : 'N/A',
   };
 }
 

@@ -1,9 +1,14 @@
 const decimalUnits = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 const binaryUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
-/** Powers of 1000 as Docker shows sizes: `72.8MB` in listings, `72.81MB` (4 digits) in sums. */
-export function humanSize(bytes: number, digits: 3 | 4 = 3): string {
-  return scaled(bytes, 1000, decimalUnits, digits);
+/** Powers of 1000 as Docker shows sizes of images: `72.8MB`. */
+export function humanSize(bytes: number): string {
+  return scaled(bytes, 1000, decimalUnits, 3);
+}
+
+/** The same as Docker shows sums of sizes: `72.81MB`. */
+export function humanSum(bytes: number): string {
+  return scaled(bytes, 1000, decimalUnits, 4);
 }
 
 /** Powers of 1024 as Docker shows memory: `1.25GiB`. */

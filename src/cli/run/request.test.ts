@@ -100,6 +100,32 @@ test('mounts', () => {
   assert.deepEqual(host('--tmpfs', '/run', '--tmpfs', '/t:size=1m,mode=700').Tmpfs, { '/run': '', '/t': 'size=1m,mode=700' });
 });
 
+test('mounts of images, and how far binds are read-only', () => {
+  assert.deepEqual(host('--mount', 'type=image,src=web:2,dst=/i,image-subpath=etc').Mounts, [
+    { Type: 'image', Source: 'web:2', Target: '/i', ImageOptions: { Subpath: 'etc' } },
+  ]);
+  const bind = (fields: string) => host('--mount', `type=bind,src=/a,dst=/b,${fields}`).Mounts?.[0]?.BindOptions;
+  assert.deepEqual(bind('bind-recursive=enabled'), {});
+  assert.deepEqual(bind('bind-recursive=disabled'), { NonRecursive: true });
+  assert.deepEqual(bind('ro,bind-recursive=writable'), { ReadOnlyNonRecursive: true });
+  assert.deepEqual(bind('ro,bind-propagation=rprivate,bind-recursive=readonly'), {
+    Propagation: 'rprivate',
+    ReadOnlyForceRecursive: true,
+  });
+});
+
+test('every field of --network', () => {
+  const fields = 'ip=10.0.0.7,ip6=fd00::7,mac-address=02:42:ac:11:00:02,gw-priority=-5,link-local-ip=169.254.1.1,driver-opt=a=b=c';
+  assert.deepEqual(request('--network', `name=app,${fields}`, 'img').NetworkingConfig?.EndpointsConfig, {
+    app: {
+      IPAMConfig: { IPv4Address: '10.0.0.7', IPv6Address: 'fd00::7', LinkLocalIPs: ['169.254.1.1'] },
+      MacAddress: '02:42:ac:11:00:02',
+      GwPriority: -5,
+      DriverOpts: { a: 'b=c' },
+    },
+  });
+});
+
 const portTable: [spec: string, bindings: HostConfig['PortBindings']][] = [
   ['80', { '80/tcp': [{ HostIp: '', HostPort: '' }] }],
   ['8080:80', { '80/tcp': [{ HostIp: '', HostPort: '8080' }] }],
