@@ -11,7 +11,11 @@ export type Run = {
 };
 
 /** Written before the step that it names and taken away after: what a crash in between left is repaired by the next engine. */
-export type Intent = { action: 'create' | 'start' | 'remove'; atMs: number };
+export type Intent =
+  /** `run`: it is to be started and removes itself, and nobody else would if the start never came. */
+  | { action: 'create' | 'run' | 'start'; atMs: number }
+  /** `volumes`: its anonymous ones go with it. */
+  | { action: 'remove'; atMs: number; volumes: boolean };
 
 export type Exit = { exitCode: number; error?: string | undefined };
 
@@ -25,6 +29,8 @@ export class Container {
   exits = 0;
   lastExit: Exit | undefined;
   removed = false;
+  /** A removal that was asked for and is under way. */
+  removal: Promise<void> | undefined;
   /** While it is being restarted its end is no reason to remove it. */
   keep = false;
   /** A descriptor for the process, open while it runs. */

@@ -44,11 +44,20 @@ export class Control {
     }
     await this.#context.registry.saveIfRoom(container);
     await this.#signalLocked(container, signal);
+    this.#told(container, signal);
     return true;
   }
 
+  #told(container: Container, signal: number): void {
+    this.#context.emit(container, 'kill', { signal: String(signal) });
+  }
+
   async #killAndWait(container: Container, ended: () => true | undefined): Promise<void> {
-    await container.exclusive(() => this.#signalLocked(container, SIGKILL));
+    await container.exclusive(async () => {
+      if (container.record.state.status !== 'running') return;
+      await this.#signalLocked(container, SIGKILL);
+      this.#told(container, SIGKILL);
+    });
     if (await within(killTimeoutMs, container.waitFor(ended))) return;
     throw new EngineError(
       'Internal',
@@ -77,7 +86,7 @@ export class Control {
       }
       await this.#signalLocked(container, number);
     });
-    this.#context.emit(container, 'kill', { signal: String(number) });
+    this.#told(container, number);
   }
 
   /** To the container's first process. A frozen one gets it once thawed, which for signals that end it is now. */
@@ -90,7 +99,9 @@ export class Control {
     } catch (error) {
       if (!isErrno(error, 'ESRCH')) throw error;
     }
-    if (state.paused && container.record.stoppedByUser) await this.#resumeLocked(container);
+    if (!state.paused || !container.record.stoppedByUser) return;
+    await this.#resumeLocked(container);
+    this.#context.emit(container, 'unpause');
   }
 
   async #cancelRestartLocked(container: Container): Promise<void> {
@@ -135,6 +146,12 @@ export class Control {
 export function requireRunning(container: Container, what: string) {
   const { state, name } = container.record;
   if (state.status === 'running') return state;
+  if (state.status === 'restarting')
+    throw new EngineError(
+      'Conflict',
+      'CONTAINER_RESTARTING',
+      `Container ${container.id} is restarting, wait until the container is running`,
+    );
   throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Cannot ${what}: ${name}: Container ${container.id} is not running`, {
     hint: `Start it first: slipway start ${name}`,
   });

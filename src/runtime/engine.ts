@@ -1,5 +1,6 @@
 import type { CreateContainerRequest, UpdateRequest } from '../api-types/container.ts';
 import { EngineError } from '../base/errors.ts';
+import type { Timeline } from '../base/timeline.ts';
 import type { LiveSpool, LogReader } from '../logging/port.ts';
 import type { EndpointConfig, Networks } from '../network/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
@@ -24,6 +25,7 @@ import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecor
 import { openPaths } from './processes.ts';
 import { recover } from './recover.ts';
 import { Registry } from './registry.ts';
+import { type RemoveOptions, removeContainer } from './removal.ts';
 import { withContainerRoot } from './root-access.ts';
 import type { RuntimeSettings } from './spec/facts.ts';
 import { spoolLimits } from './spool-limits.ts';
@@ -51,6 +53,12 @@ export type ContainerEngineOptions = {
   onError?: ((containerId: string, error: unknown) => void) | undefined;
   clock?: { now(): number } | undefined;
 };
+
+/**
+ * How soon a container that removes itself is started once it has been made. When the engine dies before that, whoever was about to start it has lost the
+ * connection, and the next engine removes it; afterwards, and over an orderly end of the engine, it waits.
+ */
+const startExpectedMs = 60_000;
 
 /**
  * Containers over an OCI runtime and a monitor a container. The state is in one JSON file each (docs/formats/container.md), written before
@@ -91,22 +99,37 @@ export class ContainerEngine implements Containers {
   async create(request: CreateContainerRequest, options: { name?: string } = {}): Promise<{ record: ContainerRecord; warnings: string[] }> {
     const { container, warnings } = await createContainer(this.#context, request, options.name);
     this.#context.emit(container, 'create');
+    if (container.intent?.action === 'run') setTimeout(() => this.#expectNoStart(container), startExpectedMs).unref();
     return { record: container.record, warnings };
   }
 
-  async start(name: string): Promise<void> {
+  /** It stays until somebody removes or starts it. */
+  async #expectNoStart(container: Container): Promise<void> {
+    try {
+      await container.exclusive(async () => {
+        if (container.intent?.action !== 'run' || container.removed) return;
+        container.intent = undefined;
+        await this.#context.registry.save(container);
+      });
+    } catch (error) {
+      this.#context.report(container.id, error);
+    }
+  }
+
+  async start(name: string, { timeline }: { timeline?: Timeline | undefined } = {}): Promise<void> {
     const container = this.#find(name);
     await container.exclusive(async () => {
       const { state } = container.record;
+      if (container.removed) throw gone(container);
       if (state.status === 'running' && state.paused)
         throw new EngineError('Conflict', 'CONTAINER_PAUSED', 'cannot start a paused container, try unpause instead');
       if (state.status === 'running' || state.status === 'restarting') throw notModified(container, 'is already running');
-      if (state.status === 'removing' || state.status === 'dead') throw goingAway(container);
+      if (container.removal || state.status === 'removing' || state.status === 'dead') throw goingAway();
       clearTimeout(container.restartTimer);
       container.backoffMs = 0;
       container.record.restartCount = 0;
       try {
-        await this.#lifecycle.startLocked(container);
+        await this.#lifecycle.startLocked(container, timeline);
       } catch (error) {
         if (container.record.hostConfig.AutoRemove) await this.#lifecycle.removeLocked(container, { volumes: true });
         throw error;
@@ -156,6 +179,7 @@ export class ContainerEngine implements Containers {
     await container.exclusive(async () => {
       container.record.name = plain;
       try {
+        if (container.removed) throw gone(container);
         await registry.save(container);
       } catch (error) {
         container.record.name = oldName;
@@ -195,19 +219,9 @@ export class ContainerEngine implements Containers {
     await container.exclusive(() => disconnectLocked(this.#context, container, network, options.force ?? false));
   }
 
-  async remove(name: string, options: { force?: boolean; volumes?: boolean } = {}): Promise<void> {
+  async remove(name: string, options: RemoveOptions = {}): Promise<void> {
     const container = this.#find(name);
-    const { status } = container.record.state;
-    if (status === 'running' || status === 'restarting') {
-      if (!options.force) throw running(container);
-      await this.#control.stop(container, { signal: 'SIGKILL' });
-    }
-    await container.exclusive(async () => {
-      // An automatic removal may have been first.
-      if (container.removed) return;
-      if (container.record.state.status === 'running') throw running(container);
-      await this.#lifecycle.removeLocked(container, { volumes: options.volumes ?? false });
-    });
+    await removeContainer({ lifecycle: this.#lifecycle, control: this.#control }, container, options);
     this.#execs.forget(container.id);
   }
 
@@ -286,7 +300,7 @@ export class ContainerEngine implements Containers {
   async withRootfs<T>(name: string, use: (rootfs: string, view: RootView) => Promise<T>): Promise<T> {
     const container = this.#find(name);
     const { rootfs } = await container.exclusive(async () => {
-      if (container.record.state.status === 'removing') throw goingAway(container);
+      if (container.record.state.status === 'removing') throw goingAway();
       return this.#context.snapshotter.mount(container.id);
     });
     return withContainerRoot(this.#context, container, rootfs, use);
@@ -312,7 +326,11 @@ export class ContainerEngine implements Containers {
 
   /** Names of the containers that mount a volume. */
   volumeUsers(volume: string): string[] {
-    return this.#context.registry.all().flatMap(({ record }) => (record.mounts.some(({ name }) => name === volume) ? [record.id] : []));
+    const mounts = ({ record }: Container) => record.state.status !== 'removing' && record.mounts.some(({ name }) => name === volume);
+    return this.#context.registry
+      .all()
+      .filter(mounts)
+      .map(({ id }) => id);
   }
 
   /** Resolves when the container does not run, or is not there: the end of a log that is followed. */
@@ -331,6 +349,9 @@ export class ContainerEngine implements Containers {
     this.#health.close();
     this.#execs.close();
     this.#lifecycle.close();
+    await Promise.all(
+      this.#context.registry.all().map((container) => container.intent?.action === 'run' && this.#expectNoStart(container)),
+    );
     await this.#context.cgroups.removeEmpty(this.#context.cgroupParent);
   }
 
@@ -349,19 +370,12 @@ function notModified(container: Container, what: string): EngineError {
   return new EngineError('NotModified', 'NOT_MODIFIED', `container ${container.record.name} ${what}`);
 }
 
-function running(container: Container): EngineError {
-  return new EngineError(
-    'Conflict',
-    'CONTAINER_RUNNING',
-    `cannot remove container "/${container.record.name}": container is running: stop the container before removing or force remove`,
-    {
-      hint: `slipway rm -f ${container.record.name}`,
-    },
-  );
+function gone(container: Container): EngineError {
+  return new EngineError('NotFound', 'CONTAINER_NOT_FOUND', `No such container: ${container.id}`);
 }
 
-function goingAway(container: Container): EngineError {
-  return new EngineError('Conflict', 'CONTAINER_REMOVING', `container ${container.record.name} is marked for removal and cannot be used`);
+function goingAway(): EngineError {
+  return new EngineError('Conflict', 'CONTAINER_REMOVING', 'container is marked for removal and cannot be started');
 }
 
 function savedExit({ state }: ContainerRecord): { exitCode: number; error?: string | undefined } {

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { EngineError } from '../base/errors.ts';
+import { EngineError, isErrno } from '../base/errors.ts';
 import type { Container } from './container.ts';
 import type { EngineContext } from './context.ts';
 import type { Size } from './exec-stdio.ts';
@@ -20,7 +20,7 @@ import { resolveUser } from './spec/user.ts';
 export function execProcess(context: EngineContext, container: Container, exec: ExecRecord, size: Size | undefined): ProcessSpec {
   const { record, run } = container;
   const { config, hostConfig } = record;
-  using root = new InRoot(`/proc/${run?.process.pid}/root`);
+  using root = rootOf(container.id, run?.process.pid);
   const user = userOf(root, exec.user || config.User || '', hostConfig.GroupAdd ?? []);
   const env = processEnv({ env: mergeEnv(config.Env, exec.env), hostname: config.Hostname, tty: exec.tty, home: user.home });
   const cwd = workingDirectory(root, exec.workingDir || config.WorkingDir || '/');
@@ -43,6 +43,16 @@ export function execProcess(context: EngineContext, container: Container, exec: 
     noNewPrivileges: security.noNewPrivileges,
     ...(apparmor ? { apparmorProfile: apparmor } : {}),
   };
+}
+
+function rootOf(id: string, pid: number | undefined): InRoot {
+  try {
+    return new InRoot(`/proc/${pid}/root`);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'ESRCH')) throw error;
+    // It has ended a moment ago.
+    throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Container ${id} is not running`, { cause: error });
+  }
 }
 
 /** A descriptor that a runtime leaks is a way out of the container when it is the working directory (CVE-2024-21626). */

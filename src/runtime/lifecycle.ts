@@ -160,39 +160,60 @@ export class Lifecycle {
 
   scheduleRestart(container: Container, delayMs: number): void {
     clearTimeout(container.restartTimer);
-    container.restartTimer = setTimeout(() => {
-      container
-        .exclusive(async () => {
-          if (this.#closed || container.record.state.status !== 'restarting') return;
-          container.record.restartCount++;
-          await this.startLocked(container);
-        })
-        .catch((error) => this.#context.report(container.id, error));
-    }, delayMs);
+    container.restartTimer = setTimeout(() => void this.startAgain(container, container.record.restartCount + 1), delayMs);
     container.restartTimer.unref();
   }
 
-  /** The container and, when asked, the anonymous volumes that only it used. It must not run. */
+  /** Starts what waits for it, unless somebody decided otherwise meanwhile. Never rejects: the state says what went wrong. */
+  async startAgain(container: Container, restartCount: number): Promise<void> {
+    try {
+      await container.exclusive(async () => {
+        if (this.#closed || container.record.state.status !== 'restarting') return;
+        container.record.restartCount = restartCount;
+        await this.startLocked(container);
+      });
+    } catch (error) {
+      this.#context.report(container.id, error);
+    }
+  }
+
+  /**
+   * The container and, when asked, the anonymous volumes that only it used. It must not run. One that cannot be removed whole is dead, and can be tried
+   * again; the next engine does.
+   */
   async removeLocked(container: Container, options: { volumes: boolean }): Promise<void> {
-    const context = this.#context;
-    const { record, id } = container;
+    const { record } = container;
     clearTimeout(container.restartTimer);
     record.state = { status: 'removing' };
-    container.intent = { action: 'remove', atMs: context.now() };
+    container.intent = { action: 'remove', atMs: this.#context.now(), volumes: options.volumes };
     container.changed();
+    try {
+      await this.#takeAway(container, options);
+    } catch (error) {
+      record.state = { status: 'dead', error: error instanceof Error ? error.message : String(error) };
+      container.changed();
+      await this.#context.registry.saveIfRoom(container).catch((failure) => this.#context.report(container.id, failure));
+      throw error;
+    }
+    container.removed = true;
+    this.#context.emit(container, 'destroy');
+    container.changed();
+  }
+
+  async #takeAway(container: Container, options: { volumes: boolean }): Promise<void> {
+    const context = this.#context;
+    const { record, id } = container;
     await context.registry.saveIfRoom(container);
     await context.snapshotter.remove(id);
     await rm(context.paths.bundle(id), { recursive: true, force: true });
     const volumes = options.volumes ? await this.#anonymousVolumes(record) : [];
-    await context.registry.delete(container);
     for (const name of volumes) {
       await context.volumes.remove(name).catch((error) => {
         if (!(error instanceof EngineError && error.kind === 'Conflict')) context.report(id, error);
       });
     }
-    container.removed = true;
-    context.emit(container, 'destroy');
-    container.changed();
+    // Last: while the record is there, a later engine can go on.
+    await context.registry.delete(container);
   }
 
   async #anonymousVolumes(record: ContainerRecord): Promise<string[]> {

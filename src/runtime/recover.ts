@@ -9,8 +9,9 @@ import { bootId, findByBundle, isAlive } from './processes.ts';
 import { startsWithEngine } from './restart-policy.ts';
 import { SIGKILL } from './signals.ts';
 
-/** Containers looked at side by side. */
-const width = 16;
+/** Containers looked at side by side, and started: hundreds of starts at once would only wait for each other, and let nobody else in. */
+const lookWidth = 16;
+const startWidth = 4;
 
 /**
  * After a start of the engine: what runs is adopted, what ended meanwhile is recorded with its own code and time, what a crash left half
@@ -23,28 +24,31 @@ export async function recover(context: EngineContext, lifecycle: Lifecycle): Pro
   for (const id of broken) await forgetBroken(context, id);
   const containers = context.registry.all();
   const toStart: Container[] = [];
-  await inParallel(containers, async (container) => {
-    try {
-      await container.exclusive(() => recoverLocked(context, lifecycle, container));
-      if (!container.removed && shouldStart(container)) toStart.push(container);
-    } catch (error) {
-      context.report(container.id, error);
-    }
-  });
+  await inParallel(
+    containers,
+    async (container) => {
+      try {
+        await container.exclusive(() => recoverLocked(context, lifecycle, container));
+        if (!container.removed && shouldStart(container)) toStart.push(container);
+      } catch (error) {
+        context.report(container.id, error);
+      }
+    },
+    lookWidth,
+  );
   await removeLeftovers(context);
-  for (const container of toStart) {
-    container.record.state = restarting(container);
-    lifecycle.scheduleRestart(container, 0);
-  }
+  for (const container of toStart) container.record.state = restarting(container);
+  // The engine answers meanwhile. Docker's count of restarts begins anew with the engine.
+  void inParallel(toStart, (container) => lifecycle.startAgain(container, 0), startWidth);
 }
 
 async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, container: Container): Promise<void> {
   const { intent, record } = container;
-  if (intent?.action === 'remove' || intent?.action === 'create') {
-    // Nobody was told of a creation that did not end; a removal was asked for.
+  if (intent?.action === 'remove' || intent?.action === 'create' || intent?.action === 'run') {
+    // Nobody was told of a creation that did not end, or waits for a start that was about to come; a removal was asked for.
     await stopHalfMade(context, container);
     await cleanUpLocked(context, container);
-    await lifecycle.removeLocked(container, { volumes: intent.action === 'remove' && (record.hostConfig.AutoRemove ?? false) });
+    await lifecycle.removeLocked(container, { volumes: intent.action === 'remove' ? intent.volumes : true });
   } else if (intent?.action === 'start') {
     await stopHalfMade(context, container);
     container.intent = undefined;
@@ -160,7 +164,7 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-async function inParallel<T>(items: readonly T[], use: (item: T) => Promise<void>): Promise<void> {
+async function inParallel<T>(items: readonly T[], use: (item: T) => Promise<void>, width: number): Promise<void> {
   const left = [...items];
   const worker = async () => {
     for (let item = left.shift(); item !== undefined; item = left.shift()) await use(item);

@@ -1,0 +1,60 @@
+import { EngineError } from '../base/errors.ts';
+import type { Container } from './container.ts';
+import type { Control } from './control.ts';
+import type { Lifecycle } from './lifecycle.ts';
+
+export type RemoveOptions = { force?: boolean | undefined; volumes?: boolean | undefined };
+
+/**
+ * `docker rm`. Conflict for one that runs, unless forced, and for one that somebody else removes; forced, that is waited for. From the call on it cannot be
+ * started.
+ */
+export async function removeContainer(
+  { lifecycle, control }: { lifecycle: Lifecycle; control: Control },
+  container: Container,
+  { force = false, volumes = false }: RemoveOptions,
+): Promise<void> {
+  if (container.removal || container.record.state.status === 'removing') {
+    if (!force) throw inProgress(container);
+    await container.removal?.catch(() => undefined);
+  }
+  const removal = remove(lifecycle, control, container, { force, volumes });
+  container.removal = removal;
+  try {
+    await removal;
+  } finally {
+    if (container.removal === removal) container.removal = undefined;
+  }
+}
+
+async function remove(
+  lifecycle: Lifecycle,
+  control: Control,
+  container: Container,
+  { force, volumes }: { force: boolean; volumes: boolean },
+): Promise<void> {
+  const { status } = container.record.state;
+  if (status === 'running' || status === 'restarting') {
+    if (!force) throw running(container);
+    await control.stop(container, { signal: 'SIGKILL' });
+  }
+  await container.exclusive(async () => {
+    // An automatic removal may have been first.
+    if (container.removed) return;
+    if (container.record.state.status === 'running') throw running(container);
+    await lifecycle.removeLocked(container, { volumes });
+  });
+}
+
+function inProgress({ record }: Container): EngineError {
+  return new EngineError('Conflict', 'REMOVAL_IN_PROGRESS', `removal of container ${record.name} is already in progress`);
+}
+
+function running({ record }: Container): EngineError {
+  const { state, name } = record;
+  const paused = state.status === 'running' && state.paused;
+  const what = paused
+    ? 'container is paused and must be unpaused first'
+    : `container is ${state.status}: stop the container before removing or force remove`;
+  return new EngineError('Conflict', 'CONTAINER_RUNNING', `cannot remove container "/${name}": ${what}`, { hint: `slipway rm -f ${name}` });
+}
