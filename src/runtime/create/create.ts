@@ -107,7 +107,7 @@ async function layDown(context: EngineContext, container: Container, fills: Reso
   for (const { destination, name } of fills) {
     await withVolume(context, name, { id: container.id, purpose: 'copy-up' }, (path) => copyUp(snapshot.rootfs, destination, path));
   }
-  container.intent = undefined;
+  container.intent = record.hostConfig.AutoRemove ? { action: 'run', atMs: context.now() } : undefined;
   await context.registry.save(container);
 }
 
