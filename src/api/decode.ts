@@ -84,6 +84,8 @@ export function object<S extends Shape>(shape: S): Check<Decoded<S>> {
     for (const [given, element] of Object.entries(value)) {
       const name = nameOf(given);
       const check = name === undefined ? undefined : shape[name];
+      // Of several spellings the proper one counts.
+      if (name !== given && name !== undefined && Object.hasOwn(value, name)) continue;
       if (name === undefined || check === undefined || element === null || element === undefined) continue;
       result[name] = check(element, field === '' ? name : `${field}.${name}`);
     }

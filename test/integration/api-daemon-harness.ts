@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram } from '../../src/host/programs.ts';
 import { listMounts, unmount } from '../../src/kernel/mount.ts';
-import { BridgeNetworks } from '../../src/network/bridge-networks.ts';
+import { LocalNetworks } from '../../src/network/local-networks.ts';
 import { Cgroups } from '../../src/runtime/cgroups.ts';
 import { makeBusyboxRoot } from './runtime-support.ts';
 
-const missing = ['runc', 'conmon', 'netavark', 'busybox'].filter((name) => findProgram(name) === undefined);
+const missing = ['runc', 'conmon', 'iptables', 'busybox'].filter((name) => findProgram(name) === undefined);
 
 /** Why these tests cannot run here; false when they can. */
 export const cannotRunDaemon: string | false =
@@ -65,10 +65,8 @@ export class DaemonPlace {
   }
 
   async #dismantleNetworks(): Promise<void> {
-    const netavarkPath = findProgram('netavark');
-    if (netavarkPath === undefined) return;
-    const options = { directory: join(this.root, 'networks'), runDirectory: this.run, rootId: this.rootId, netavarkPath };
-    await new BridgeNetworks(options).dismantle();
+    const options = { directory: join(this.root, 'networks'), runDirectory: this.run, rootId: this.rootId };
+    await new LocalNetworks(options).dismantle();
     await new Cgroups().remove(`/slipway-${this.rootId}`);
   }
 }

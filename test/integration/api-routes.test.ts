@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { buildApp } from '../../src/api/app.ts';
-import type { Services } from '../../src/api/services.ts';
+import { test } from 'node:test';
 import { EngineError, type ErrorKind } from '../../src/base/errors.ts';
 import type { Builder, BuildRequest } from '../../src/build/port.ts';
 import type { NetworkInfo, Networks } from '../../src/network/port.ts';
@@ -13,21 +11,8 @@ import type { ContainerRecord, Containers } from '../../src/runtime/port.ts';
 import type { TreeId } from '../../src/store/model.ts';
 import type { ImageRecord, Images, Uses } from '../../src/store/port.ts';
 import type { Volume, Volumes } from '../../src/volumes/port.ts';
+import { client } from './api-client.ts';
 import { containerRecord, FakeContainers, fakeServices, partial } from './api-fakes.ts';
-
-type Method = 'OPTIONS' | 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
-
-function client(t: TestContext, change: Partial<Services> = {}) {
-  const services = fakeServices(change);
-  const app = buildApp(services);
-  t.after(() => app.close());
-  return async (method: Method, url: string, body?: unknown, headers: Record<string, string> = {}) => {
-    const json = body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) };
-    const type = body === undefined ? {} : { 'content-type': 'application/json' };
-    const response = await app.inject({ method, url, ...json, headers: { ...type, ...headers } });
-    return { status: response.statusCode, headers: response.headers, body: response.body, json: () => response.json() };
-  };
-}
 
 test('every kind of failure has its status, with the message, the code and the hint', async (t) => {
   const kinds: [ErrorKind, number][] = [
