@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { EngineError, errnoOf } from '../../base/errors.ts';
 
@@ -66,7 +65,7 @@ function tlsOf(flags: TlsFlags, env: NodeJS.ProcessEnv, always: boolean): Client
   const files = [flags.tlscacert, flags.tlscert, flags.tlskey];
   const wanted = always || verify || flags.tls === true || (env.DOCKER_TLS ?? '') !== '' || files.some((file) => file !== undefined);
   if (!wanted) return undefined;
-  const folder = env.DOCKER_CERT_PATH || env.DOCKER_CONFIG || join(env.HOME ?? homedir(), '.docker');
+  const folder = env.DOCKER_CERT_PATH || env.DOCKER_CONFIG || join(env.HOME ?? process.getBuiltinModule('node:os').homedir(), '.docker');
   const read = (given: string | undefined, name: string) => readPem(given ?? join(folder, name), given !== undefined);
   return {
     ca: read(flags.tlscacert, 'ca.pem'),

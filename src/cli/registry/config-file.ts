@@ -1,5 +1,4 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 
@@ -12,7 +11,7 @@ export type DockerConfig = {
 
 /** `--config` over DOCKER_CONFIG over ~/.docker: the file that docker itself and other tools share. */
 export function configPath(folder: string | undefined, env: NodeJS.ProcessEnv): string {
-  return join(folder || env.DOCKER_CONFIG || join(env.HOME ?? homedir(), '.docker'), 'config.json');
+  return join(folder || env.DOCKER_CONFIG || join(env.HOME ?? process.getBuiltinModule('node:os').homedir(), '.docker'), 'config.json');
 }
 
 /** Empty when there is no file. InvalidArgument `CONFIG_INVALID` when it is not a JSON object. */
