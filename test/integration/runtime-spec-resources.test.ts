@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { HostConfig } from '../../src/api-types/container.ts';
 import { readControls } from '../../src/runtime/spec/controls.ts';
-import { cannotRun, closeHarness, type Harness, makeHarness, run } from './runtime-support.ts';
+import { cannotRun, closeHarness, collect, type Harness, makeHarness, run } from './runtime-support.ts';
 
 /** Limits, read back from the control groups and from /proc of what runs. */
 
@@ -86,6 +86,20 @@ test('rates of block devices', {
   );
   const v1 = [1_048_576, 2_097_152, 100, 200].map((rate) => `${number} ${rate}`);
   assert.deepEqual(values, legacy ? v1 : [`${number} rbps=1048576 wbps=2097152 riops=100 wiops=200`]);
+});
+
+test('the weight of block devices is set, or left out with a warning', { skip }, async () => {
+  const { record, warnings } = await harness.engine.create({
+    Image: 'busybox',
+    Cmd: ['sh', '-c', 'cd /sys/fs/cgroup; cat blkio/blkio.weight io.bfq.weight io.weight 2>/dev/null; true'],
+    HostConfig: { NetworkMode: 'none', Init: false, BlkioWeight: 321 },
+  });
+  const attachment = await harness.engine.attach(record.id, { stdin: false, stdout: true, stderr: true, logs: false, stream: true });
+  await harness.engine.start(record.id);
+  const { stdout } = await collect(attachment);
+  if (warnings.length === 0) assert.match(stdout, /\b\d+\b/);
+  else assert.deepEqual(warnings, ['Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.']);
+  if (legacy && warnings.length === 0) assert.match(stdout, /\b321\b/);
 });
 
 test('real-time scheduling is given where the kernel has it, and refused elsewhere', { skip }, async () => {

@@ -1,24 +1,63 @@
 import { spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { EngineError } from '../../base/errors.ts';
+import { chmodSync, closeSync } from 'node:fs';
+import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EngineError, isErrno } from '../../base/errors.ts';
+import { lchown, setTimes, statPath } from '../../kernel/files.ts';
+import { listXattrs, setXattr } from '../../kernel/xattr.ts';
 import { InRoot } from '../spec/in-root.ts';
+import type { VolumePlace } from '../volume-mounts.ts';
+
+/** What a crash leaves of it is removed by the volumes' driver at the next start. */
+const fillPrefix = '.fill-';
 
 /**
  * Fills a volume with what the image has at its destination, on first use: when the volume is empty. Owners, modes, times, attributes and
- * hardlinks come along. Done by `cp`, outside the event loop and with names as bytes.
+ * hardlinks come along. Done by `cp`, outside the event loop and with names as bytes; where the volume has a staging folder, there, and then moved name by
+ * name: another container that has the volume already could put a symlink in the way of a copy, but not of a rename.
  */
-export async function copyUp(rootfs: string, destination: string, volume: string): Promise<void> {
-  if ((await readdir(volume)).length > 0) return;
+export async function copyUp(rootfs: string, destination: string, { path, staging }: VolumePlace): Promise<void> {
+  if ((await readdir(path)).length > 0) return;
   using root = new InRoot(rootfs);
   if (!root.stat(destination)?.isDirectory()) return;
   const source = root.open(destination);
   if (source === undefined) return;
   try {
-    await copy(source, volume);
+    if (staging === undefined) await copy(source, path);
+    else await copyThrough(source, path, staging);
   } finally {
     closeSync(source);
   }
+}
+
+async function copyThrough(source: number, target: string, staging: string): Promise<void> {
+  const folder = await mkdtemp(join(staging, fillPrefix));
+  try {
+    await copy(source, folder);
+    for (const name of await readdir(folder, { encoding: 'buffer' })) {
+      const at = (directory: string) => Buffer.concat([Buffer.from(`${directory}/`), name]);
+      // Somebody was faster: the volume is not empty any more, and what it has stays.
+      await rename(at(folder), at(target)).catch(ignore('ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'));
+    }
+    copyMeta(folder, target);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Of the directory itself. Owner first: changing it clears bits of the mode. */
+function copyMeta(from: string, to: string): void {
+  const { uid, gid, mode, mtimeSec, mtimeNsec } = statPath(from);
+  lchown(to, uid, gid);
+  chmodSync(to, mode & 0o7777);
+  for (const [name, value] of listXattrs(from)) if (!name.startsWith('trusted.')) setXattr(to, name, value);
+  setTimes(to, mtimeSec, mtimeNsec);
+}
+
+function ignore(...codes: string[]): (error: unknown) => void {
+  return (error) => {
+    if (!isErrno(error, ...codes)) throw error;
+  };
 }
 
 /** The source is a descriptor, so that nothing swapped in its path meanwhile is followed. */

@@ -85,8 +85,13 @@ function linkList(record: ContainerRecord): (Link & { network: string })[] {
   if (mode.kind !== 'network') return [];
   const own = (record.hostConfig.Links ?? []).map((text) => ({ ...parseLink(text), network: mode.name }));
   const others = record.networks.flatMap(({ name, links = [] }) => links.map((text) => ({ ...parseLink(text), network: name })));
-  return [...own, ...others];
+  // Clients name a link to a network's container both ways.
+  const all = [...own, ...others];
+  return all.filter((link, index) => all.findIndex((other) => sameLink(link, other)) === index);
 }
+
+const sameLink = (a: Link & { network: string }, b: Link & { network: string }) =>
+  a.network === b.network && a.name === b.name && a.alias === b.alias;
 
 function optional<T>(find: () => T): T | undefined {
   try {

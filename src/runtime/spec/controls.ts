@@ -41,11 +41,6 @@ function legacyControls(at: (controller: string) => string | undefined): Omit<Co
     const directory = at(controller);
     return directory !== undefined && existsSync(join(directory, file));
   };
-  // BFQ's files are in every group but the root.
-  const below = (controller: string, file: string) => {
-    const directory = at(controller);
-    return directory !== undefined && [directory, ...children(directory)].some((path) => existsSync(join(path, file)));
-  };
   const cpuset = at('cpuset');
   return {
     memory: has('memory', 'memory.limit_in_bytes'),
@@ -58,8 +53,9 @@ function legacyControls(at: (controller: string) => string | undefined): Omit<Co
     cpuQuota: has('cpu', 'cpu.cfs_quota_us'),
     cpuRealtime: has('cpu', 'cpu.rt_runtime_us'),
     cpuset: cpuset === undefined ? undefined : { cpus: read(join(cpuset, 'cpuset.cpus')), mems: read(join(cpuset, 'cpuset.mems')) },
-    ioWeight: below('blkio', 'blkio.weight') || below('blkio', 'blkio.bfq.weight'),
-    ioWeightDevice: below('blkio', 'blkio.weight_device') || below('blkio', 'blkio.bfq.weight_device'),
+    // BFQ's own files, blkio.bfq.*, are nothing that every runtime knows.
+    ioWeight: has('blkio', 'blkio.weight'),
+    ioWeightDevice: has('blkio', 'blkio.weight_device'),
     ioReadBytes: has('blkio', 'blkio.throttle.read_bps_device'),
     ioWriteBytes: has('blkio', 'blkio.throttle.write_bps_device'),
     ioReadOperations: has('blkio', 'blkio.throttle.read_iops_device'),
