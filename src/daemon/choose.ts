@@ -8,7 +8,6 @@ import type { RuntimeProgram } from './config-values.ts';
 
 export type Programs = {
   conmon: string;
-  netavark: string;
   aardvark: string | undefined;
   init: string | undefined;
   runtimes: Record<string, RuntimeProgram>;
@@ -27,7 +26,6 @@ export function findPrograms(config: DaemonConfig): Programs {
   if (Object.keys(runtimes).length === 0) requireProgram('runc', 'runc');
   return {
     conmon: config.conmon ?? requireProgram('conmon', 'conmon'),
-    netavark: config.network.netavark ?? requireProgram('netavark', 'netavark'),
     aardvark: config.network.aardvarkDns ?? findProgram('aardvark-dns'),
     init: config.init ?? findProgram('catatonit'),
     runtimes,

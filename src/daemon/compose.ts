@@ -12,7 +12,7 @@ import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
-import { BridgeNetworks } from '../network/bridge-networks.ts';
+import { LocalNetworks } from '../network/local-networks.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
 import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
@@ -76,13 +76,17 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const events = new EventBus();
   const chosen = pickSnapshotter(config, store);
   const snapshotter = makeSnapshotter(chosen.name, { store, runDirectory: config.run });
-  const networks = new BridgeNetworks({
+  const networks = new LocalNetworks({
     directory: join(config.root, 'networks'),
     runDirectory: config.run,
     rootId,
-    netavarkPath: programs.netavark,
     aardvarkPath: programs.aardvark,
-    settings: { defaultSubnet: config.network.subnet, pools: config.network.pools, mtu: config.network.mtu },
+    settings: {
+      defaultSubnet: config.network.subnet,
+      pools: config.network.pools,
+      ipv6Pool: config.network.ipv6Pool,
+      mtu: config.network.mtu,
+    },
     log: (message) => log.warn(message),
   });
   const volumePaths = { directory: store.paths.volumes, runDirectory: join(config.run, 'volumes') };
@@ -195,7 +199,7 @@ async function leaveHost({
   rootId,
 }: {
   containers: ContainerEngine;
-  networks: BridgeNetworks;
+  networks: LocalNetworks;
   rootId: string;
 }): Promise<void> {
   const inUse = (await containers.list()).some(({ state }) => state.status === 'running' || state.status === 'restarting');
@@ -268,7 +272,7 @@ function hostReport(config: DaemonConfig, snapshotter: SnapshotterChoice, remap:
     usernsRemap: config.usernsRemap,
     remap,
     cdiDirs: config.cdiDirs,
-    paths: { conmon: config.conmon, init: config.init, netavark: config.network.netavark, 'aardvark-dns': config.network.aardvarkDns },
+    paths: { conmon: config.conmon, init: config.init, 'aardvark-dns': config.network.aardvarkDns },
   });
 }
 

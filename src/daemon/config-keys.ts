@@ -56,10 +56,8 @@ export const keys: readonly Key[] = [
   key('network.pools', 'CIDR:BITS', "where other networks' subnets are picked from; may be repeated", { list: true }),
   key('network.ipv6-pool', 'CIDR', 'where IPv6 subnets are picked from (default: a unique local range of this root)'),
   key('network.mtu', 'BYTES', "largest packet on bridges (default: that of the default route's interface)"),
-  key('network.driver', 'NAME', 'what sets bridge networks up: netavark or cni (default netavark)'),
   key('network.cni-plugins', 'DIR', 'folders of CNI plugins (default /usr/lib/cni and /opt/cni/bin); may be repeated', { list: true }),
   key('network.cni-config', 'DIR', 'folder of CNI network configurations (default /etc/cni/net.d)'),
-  key('network.netavark', 'PATH', 'netavark (default: found where the distribution has it)'),
   key('network.aardvark-dns', 'PATH', 'aardvark-dns (default: found where the distribution has it)'),
 ];
 

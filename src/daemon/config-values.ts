@@ -1,7 +1,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { isAbsolute, resolve } from 'node:path';
 import { EngineError } from '../base/errors.ts';
-import { formatSubnet, parseSubnet } from '../network/ipv4.ts';
+import { formatSubnet, parseSubnet } from '../network/ip.ts';
 import type { SubnetPool } from '../network/subnet-pools.ts';
 import { type Given, isTable, unknown } from './config-sources.ts';
 

@@ -44,7 +44,7 @@ test('runtimes and pools come in the form of each source', (t) => {
   const config = loadConfig(['--config', path, '--default-runtime', 'runsc'], {});
   assert.deepEqual(config.runtimes, { runsc: { path: '/usr/bin/runsc' }, kata: { path: '/opt/kata' } });
   assert.equal(config.defaultRuntime, 'runsc');
-  assert.deepEqual(config.network.pools, [{ base: { first: 0x0a_c8_00_00, prefixLength: 16 }, prefixLength: 24 }]);
+  assert.deepEqual(config.network.pools, [{ base: { family: 4, first: 0x0a_c8_00_00n, prefixLength: 16 }, prefixLength: 24 }]);
   const flags = loadConfig(['--runtime', 'a=/bin/a', '--runtime', 'b=/bin/b', '--network-pools', '10.1.0.0/16:20'], {});
   assert.deepEqual(Object.keys(flags.runtimes), ['a', 'b']);
   assert.equal(flags.network.pools?.[0]?.prefixLength, 20);

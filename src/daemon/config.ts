@@ -49,10 +49,7 @@ export type DaemonConfig = {
     /** Where IPv6 subnets of 64 bits are picked from, in CIDR form. */
     ipv6Pool: string | undefined;
     mtu: number | undefined;
-    netavark: string | undefined;
     aardvarkDns: string | undefined;
-    /** What sets networks of driver `bridge` up. */
-    driver: 'netavark' | 'cni';
     /** Folders of CNI plugins, and of network configurations. */
     cniPlugins: readonly string[] | undefined;
     cniConfig: string | undefined;
@@ -91,9 +88,7 @@ function build(lookup: Lookup): DaemonConfig {
       pools: read.pools(lookup('network.pools')),
       ipv6Pool: read.ipv6Pool(lookup('network.ipv6-pool')),
       mtu: read.integer(lookup('network.mtu'), 'network.mtu', 68, 65_535),
-      netavark: path('network.netavark'),
       aardvarkDns: path('network.aardvark-dns'),
-      driver: read.choice(lookup('network.driver'), 'network.driver', ['netavark', 'cni']) ?? 'netavark',
       cniPlugins: read.paths(lookup('network.cni-plugins'), 'network.cni-plugins'),
       cniConfig: path('network.cni-config'),
     },

@@ -25,7 +25,7 @@ export type InspectOptions = {
   paths?: Readonly<Record<string, string | undefined>> | undefined;
 };
 
-const names = ['runc', 'crun', 'conmon', 'catatonit', 'tini', 'netavark', 'aardvark-dns', 'iptables', 'ip', 'mmdebstrap'] as const;
+const names = ['runc', 'crun', 'conmon', 'catatonit', 'tini', 'aardvark-dns', 'iptables', 'mmdebstrap'] as const;
 type Programs = Record<(typeof names)[number], Program>;
 
 /** Looks at what this host offers, changes nothing, and needs neither the daemon nor root. Takes about 50 ms. */
@@ -114,11 +114,10 @@ function chooseInit({ catatonit, tini }: Programs, { paths = {} }: InspectOption
   return { name: undefined, why: 'catatonit is not installed: containers have no init, and orphans in them may pile up' };
 }
 
-function chooseNetwork({ netavark, iptables, ip, 'aardvark-dns': dns }: Programs): Choice {
-  const lacking = [netavark, iptables, ip].filter(({ version }) => version === undefined).map(({ name }) => name);
-  if (lacking.length > 0) return { name: 'host and none', why: `bridges need ${lacking.join(', ')}` };
+function chooseNetwork({ iptables, 'aardvark-dns': dns }: Programs): Choice {
+  if (iptables.version === undefined) return { name: 'host and none', why: 'bridges need iptables' };
   return {
-    name: 'bridge (netavark)',
+    name: 'bridge',
     why:
       dns.version === undefined
         ? 'without names on user-defined networks: aardvark-dns is missing'
@@ -136,7 +135,7 @@ function guessSnapshotter(kernel: Kernel): Choice {
 }
 
 function programItems(programs: Programs, runtime: Choice, init: Choice, network: Choice): HostItem[] {
-  const { runc, crun, conmon, catatonit, netavark, iptables, ip, mmdebstrap } = programs;
+  const { runc, crun, conmon, catatonit, iptables, mmdebstrap } = programs;
   const backend = /\((nf_tables|legacy)\)/.exec(iptables.output)?.[1];
   const bridges = 'Without it there are no bridge networks and no published ports: --network host and none work.';
   const mark = (item: HostItem, chosen: boolean): HostItem => (chosen ? { ...item, chosen } : item);
@@ -155,13 +154,11 @@ function programItems(programs: Programs, runtime: Choice, init: Choice, network
       programItem(catatonit, { purpose: 'Without it containers have no init: orphans in them may pile up.', debianPackage: 'catatonit' }),
       init.name === 'catatonit',
     ),
-    mark(programItem(netavark, { purpose: bridges, debianPackage: 'netavark' }), network.name?.startsWith('bridge') === true),
     programItem(programs['aardvark-dns'], {
       purpose: 'Without it containers do not find each other by name.',
       debianPackage: 'aardvark-dns',
     }),
-    programItem(iptables, { purpose: bridges, debianPackage: 'iptables', detail: backend }),
-    programItem(ip, { purpose: bridges, debianPackage: 'iproute2' }),
+    mark(programItem(iptables, { purpose: bridges, debianPackage: 'iptables', detail: backend }), network.name === 'bridge'),
     programItem(mmdebstrap, { purpose: '"slipway bootstrap" and "slipway demo" make Debian bases with it.', debianPackage: 'mmdebstrap' }),
   ];
 }

@@ -19,7 +19,7 @@ const extraDirectories = [
   '/usr/local/lib/podman',
 ];
 
-/** The path of an executable, or undefined. Also finds netavark and aardvark-dns, which are in no PATH. */
+/** The path of an executable, or undefined. Also finds aardvark-dns, which is in no PATH. */
 export function findProgram(name: string): string | undefined {
   const directories = [...(process.env.PATH ?? '').split(':').filter((directory) => directory.startsWith('/')), ...extraDirectories];
   return directories.map((directory) => join(directory, name)).find(isExecutable);

@@ -50,7 +50,7 @@ test('the text is aligned, says why, and has colours only when asked for', () =>
   const items = [
     item({ section: 'Kernel', name: 'overlayfs', detail: 'there' }),
     item({ name: 'conmon', status: 'missing', detail: 'not installed', why: 'It holds output.', install: 'apt-get install -y conmon' }),
-    item({ name: 'netavark', status: 'missing', required: false, detail: 'not installed', why: 'No bridges.' }),
+    item({ name: 'iptables', status: 'missing', required: false, detail: 'not installed', why: 'No bridges.' }),
   ];
   const text = renderReport(report(items, { privileged: false, unknown: ['whether NAT works'] }));
   const column = (line: string) =>
@@ -58,7 +58,7 @@ test('the text is aligned, says why, and has colours only when asked for', () =>
       .split('\n')
       .find((each) => each.trim().startsWith(line))
       ?.indexOf('not installed');
-  assert.equal(column('conmon'), column('netavark'));
+  assert.equal(column('conmon'), column('iptables'));
   for (const expected of [
     'MISSING',
     'It holds output.',

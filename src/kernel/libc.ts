@@ -44,6 +44,18 @@ export function declare(definition: string): NumberCall {
   return library.func(definition) as unknown as NumberCall;
 }
 
+/**
+ * As `declare`, for a call that may block: it runs on a thread of libuv's pool. Memory whose address it is given must not move or be freed
+ * until it has ended. `lastErrno` is its errno in the turn in which the promise resolves.
+ */
+export function declareBlocking(definition: string): (...values: (number | bigint)[]) => Promise<number> {
+  const call = library.func(definition).async as (...values: unknown[]) => void;
+  return (...values) =>
+    new Promise((resolve, reject) => {
+      call(...values, (error: Error | null, result: number | bigint) => (error === null ? resolve(Number(result)) : reject(error)));
+    });
+}
+
 /** syscall(2), for what is newer than the oldest C library that is supported. Numbers from 403 on are the same on every architecture. */
 export const syscall = declare('long syscall(long, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
 

@@ -1,11 +1,18 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { EngineError } from '../base/errors.ts';
-import { type Bridge, writeJson } from './definitions.ts';
-import { contains, formatIpv4, formatSubnet, type Ipv4, lastOf, parseIpv4 } from './ipv4.ts';
+import { writeJson } from './definitions.ts';
 import type { Endpoint, PortBinding } from './port.ts';
 
 const formatVersion = 1;
+
+/** An endpoint with what leaving and choosing the default route need beside it. */
+export type AttachedEndpoint = Endpoint & {
+  gatewayPriority: number;
+  /** Com.docker.network.endpoint.* as given. */
+  driverOptions?: Record<string, string>;
+  /** What a CNI plugin answered to ADD, which DEL is given again. */
+  cniResult?: unknown;
+};
 
 /**
  * What a container has on its networks: written before the kernel is asked for any of it, removed after all of it is gone. Lives in the
@@ -14,15 +21,17 @@ const formatVersion = 1;
 export type Attachment = {
   containerId: string;
   containerName: string;
-  endpoints: Endpoint[];
+  /** Where names that are not of its networks are asked for; the host's servers when empty. */
+  dnsServers: string[];
+  endpoints: AttachedEndpoint[];
   ports: PortBinding[];
 };
 
-/** The attachments of one engine and, derived from them, which addresses are in use. */
+/** The attachments of one engine, kept in memory and in one small file each. */
 export class Attachments {
   private readonly byContainer = new Map<string, Attachment>();
-  /** By network id: where the search for a free address goes on. Addresses come back late, when peers' ARP entries have aged. */
-  private readonly nextAddress = new Map<string, Ipv4>();
+  /** Containers that are on their way out: their rules and names go before the rest does. */
+  private readonly leaving = new Set<string>();
   private readonly directory: string;
 
   constructor(directory: string) {
@@ -45,36 +54,42 @@ export class Attachments {
     return [...this.byContainer.values()];
   }
 
+  /** Those whose ports are to be open and whose names are to be known. */
+  present(): Attachment[] {
+    return this.all().filter(({ containerId }) => !this.leaving.has(containerId));
+  }
+
   get(containerId: string): Attachment | undefined {
     return this.byContainer.get(containerId);
   }
 
-  /** Ids of the containers on a network. */
-  on(networkId: string): string[] {
-    return this.all()
-      .filter(({ endpoints }) => endpoints.some((endpoint) => endpoint.networkId === networkId))
-      .map(({ containerId }) => containerId);
+  /** From here on `present` leaves it out. */
+  leave(containerId: string): void {
+    if (this.byContainer.has(containerId)) this.leaving.add(containerId);
+  }
+
+  /** Those on a network. */
+  on(networkId: string): Attachment[] {
+    return this.all().filter(({ endpoints }) => endpoints.some((endpoint) => endpoint.networkId === networkId));
   }
 
   /** `container web` when one on a bridge has published the port on that address, or either is every address. */
   publisherOf(hostIp: string, hostPort: number, protocol: 'tcp' | 'udp'): string | undefined {
-    const any = (ip: string) => ip === '' || ip === '0.0.0.0';
     const found = this.all().find(({ ports }) =>
-      ports.some((port) => {
-        const meets = port.hostIp === hostIp || any(port.hostIp) || any(hostIp);
-        return meets && port.hostPort === hostPort && port.protocol === protocol;
-      }),
+      ports.some((port) => meets(port.hostIp, hostIp) && port.hostPort === hostPort && port.protocol === protocol),
     );
     return found === undefined ? undefined : `container ${found.containerName}`;
   }
 
   /** In memory at once, so that the next allocation sees its addresses; the file when the promise resolves. */
   async put(attachment: Attachment): Promise<void> {
+    const before = this.byContainer.get(attachment.containerId);
     this.byContainer.set(attachment.containerId, attachment);
     try {
       await writeJson(this.pathOf(attachment.containerId), { version: formatVersion, ...attachment }, { sync: false });
     } catch (error) {
-      this.byContainer.delete(attachment.containerId);
+      if (before === undefined) this.byContainer.delete(attachment.containerId);
+      else this.byContainer.set(attachment.containerId, before);
       throw error;
     }
   }
@@ -82,39 +97,7 @@ export class Attachments {
   async delete(containerId: string): Promise<void> {
     await rm(this.pathOf(containerId), { force: true });
     this.byContainer.delete(containerId);
-  }
-
-  /**
-   * A free address of the network, or the wanted one. It is taken when `put` is called, in the same turn of the event loop. InvalidArgument
-   * `ADDRESS_INVALID`; Conflict `ADDRESS_IN_USE`, `NO_FREE_ADDRESS`.
-   */
-  allocate(bridge: Bridge, wanted: string | undefined): string {
-    const networkId = bridge.definition.id;
-    const used = new Map<Ipv4, string>();
-    for (const { containerName, endpoints } of this.all()) {
-      for (const endpoint of endpoints) {
-        const address = endpoint.networkId === networkId ? parseIpv4(endpoint.ipAddress) : undefined;
-        if (address !== undefined) used.set(address, containerName);
-      }
-    }
-    const gateway = parseIpv4(bridge.gateway);
-    const [low, high] = [bridge.subnet.first + 1, lastOf(bridge.subnet) - 1];
-    if (wanted !== undefined) return checkWanted(wanted, bridge, used);
-    const start = this.nextAddress.get(networkId) ?? Math.max(low, ...[...used.keys()].map((address) => address + 1));
-    for (let i = 0; i <= high - low; i++) {
-      const address = low + ((((start - low + i) % (high - low + 1)) + (high - low + 1)) % (high - low + 1));
-      if (address === gateway || used.has(address)) continue;
-      this.nextAddress.set(networkId, address + 1);
-      return formatIpv4(address);
-    }
-    throw new EngineError(
-      'Conflict',
-      'NO_FREE_ADDRESS',
-      `network ${bridge.definition.name} has no free address in ${formatSubnet(bridge.subnet)}`,
-      {
-        hint: 'Remove containers, or make a network with a larger subnet.',
-      },
-    );
+    this.leaving.delete(containerId);
   }
 
   private pathOf(containerId: string): string {
@@ -122,32 +105,22 @@ export class Attachments {
   }
 }
 
-function checkWanted(wanted: string, { definition, subnet, gateway }: Bridge, used: ReadonlyMap<Ipv4, string>): string {
-  const address = parseIpv4(wanted);
-  if (address === undefined || !contains(subnet, address) || address === subnet.first || address === lastOf(subnet)) {
-    const message = `invalid address ${JSON.stringify(wanted.slice(0, 60))}: it is not a host address in ${formatSubnet(subnet)} of network ${definition.name}`;
-    throw new EngineError('InvalidArgument', 'ADDRESS_INVALID', message);
-  }
-  if (definition.name === 'bridge') {
-    const message = 'a fixed IP address is supported on user-defined networks only';
-    throw new EngineError('InvalidArgument', 'ADDRESS_INVALID', message, {
-      hint: 'Create one: slipway network create --subnet 10.89.0.0/24 NAME, then run with --network NAME --ip ADDRESS.',
-    });
-  }
-  const holder = wanted === gateway ? 'the gateway' : used.get(address);
-  if (holder !== undefined) {
-    throw new EngineError('Conflict', 'ADDRESS_IN_USE', `address ${wanted} on network ${definition.name} is already in use by ${holder}`);
-  }
-  return wanted;
+/** As the port gives it out. */
+export function toEndpoint({ gatewayPriority: _, driverOptions: _options, cniResult: _result, ...endpoint }: AttachedEndpoint): Endpoint {
+  return structuredClone(endpoint);
+}
+
+function meets(a: string, b: string): boolean {
+  const families = (ip: string) => (ip === '' ? [4, 6] : [ip.includes(':') ? 6 : 4]);
+  const any = (ip: string) => ['', '0.0.0.0', '::'].includes(ip);
+  return families(a).some((family) => families(b).includes(family)) && (a === b || any(a) || any(b));
 }
 
 function decode(text: string): Attachment | undefined {
   try {
     const { version, ...attachment } = JSON.parse(text) as Attachment & { version: number };
-    if (version !== formatVersion || !Array.isArray(attachment.endpoints) || !Array.isArray(attachment.ports)) return undefined;
-    // Those of an older engine say nothing of IPv6 and name their interfaces by their order.
-    const older = (i: number) => ({ ipv6Address: '', ipv6PrefixLength: 0, ipv6Gateway: '', interface: `eth${i}` });
-    return { ...attachment, endpoints: attachment.endpoints.map((endpoint, i) => ({ ...older(i), ...endpoint })) };
+    const whole = Array.isArray(attachment.endpoints) && Array.isArray(attachment.ports) && Array.isArray(attachment.dnsServers);
+    return version === formatVersion && whole ? attachment : undefined;
   } catch {
     return undefined;
   }

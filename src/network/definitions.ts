@@ -2,27 +2,54 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { EngineError } from '../base/errors.ts';
-import { formatIpv4, parseSubnet, type Subnet } from './ipv4.ts';
+import { type Family, formatIp, hostOf, type IpAddress, parseCidr, parseIp, type Subnet } from './ip.ts';
+import { findNetwork, predefined } from './names.ts';
 import type { NetworkInfo } from './port.ts';
-import { findNetwork, predefined } from './rules.ts';
 
-/** The version of docs/formats/network.md that this engine writes and reads. */
-const formatVersion = 1;
+/** The version of docs/formats/network.md that this engine writes; it reads 1 too, which had neither IPv6 nor other drivers. */
+const formatVersion = 2;
 
 /** What a network is, as in `<root>/networks/<id>.json`. */
 export type Definition = NetworkInfo & {
-  /** The subnet was picked from the pools: it may be picked anew while nothing is attached. */
+  /** The IPv4 subnet was picked from the pools: it may be picked anew while nothing is attached. */
   subnetPicked: boolean;
+  /** The CNI driver's network configuration list, as it was when the network was made. */
+  cni?: Record<string, unknown>;
 };
 
-/** A bridge network's definition in parsed form. */
-export type Bridge = { definition: Definition; name: string; subnet: Subnet; gateway: string };
+/** One of a network's subnets in parsed form. */
+export type AddressRange = {
+  subnet: Subnet;
+  gateway: IpAddress | undefined;
+  /** What addresses are given out of: a part of the subnet, or all of it. */
+  range: Subnet;
+  /** Addresses that are not given out. */
+  aux: readonly IpAddress[];
+};
 
-/** Undefined for host and none. */
-export function bridgeOf(definition: Definition): Bridge | undefined {
-  const [first] = definition.subnets;
-  if (definition.bridge === undefined || first === undefined) return undefined;
-  return { definition, name: definition.bridge, subnet: parseSubnet(first.subnet), gateway: first.gateway };
+const parsed = new WeakMap<Definition, readonly AddressRange[]>();
+
+/** A definition's subnets; none for host, none, and where something else gives addresses out. */
+export function rangesOf(definition: Definition): readonly AddressRange[] {
+  const known = parsed.get(definition) ?? definition.subnets.map(parseRange);
+  parsed.set(definition, known);
+  return known;
+}
+
+export function rangeOf(definition: Definition, family: Family): AddressRange | undefined {
+  return rangesOf(definition).find(({ subnet }) => subnet.family === family);
+}
+
+function parseRange({ subnet: text, gateway, range, aux = {} }: Definition['subnets'][number]): AddressRange {
+  const subnet = parseCidr(text);
+  if (subnet === undefined)
+    throw new EngineError('DataLoss', 'NETWORK_DAMAGED', `a network definition has the subnet ${JSON.stringify(text)}`);
+  return {
+    subnet,
+    gateway: parseIp(gateway),
+    range: (range === undefined ? undefined : parseCidr(range)) ?? subnet,
+    aux: Object.values(aux).flatMap((address) => parseIp(address) ?? []),
+  };
 }
 
 /** The networks of one root, kept in memory and in one small file each. */
@@ -56,6 +83,10 @@ export class Definitions {
     return findNetwork(this.all(), nameOrId);
   }
 
+  withId(id: string): Definition | undefined {
+    return this.byId.get(id);
+  }
+
   named(name: string): Definition | undefined {
     return this.all().find((definition) => definition.name === name);
   }
@@ -73,9 +104,10 @@ export class Definitions {
     }
   }
 
+  /** Gone from memory at once: nothing is attached to it any more. */
   async delete(id: string): Promise<void> {
-    await rm(this.pathOf(id), { force: true });
     this.byId.delete(id);
+    await rm(this.pathOf(id), { force: true });
   }
 
   private pathOf(id: string): string {
@@ -88,7 +120,7 @@ export function newNetworkId(): string {
 }
 
 export function firstHost(subnet: Subnet): string {
-  return formatIpv4(subnet.first + 1);
+  return formatIp(hostOf(subnet, 1n));
 }
 
 /** Written beside and renamed, so that a reader sees the old content or the new. `sync`: survives a power cut. */
@@ -123,10 +155,15 @@ function decode(path: string, text: string): Definition {
   }
   if (typeof value !== 'object' || value === null || !('version' in value)) throw damaged(path, 'it has no version');
   const { version, ...definition } = value as Definition & { version: unknown };
-  if (version !== formatVersion) {
-    throw new EngineError('Unsupported', 'NETWORK_FORMAT_NEWER', `${path} has version ${version}; this engine reads ${formatVersion}`, {
-      hint: 'A newer engine wrote it: run that one, or remove the file to forget the network.',
-    });
+  if (version !== formatVersion && version !== 1) {
+    throw new EngineError(
+      'Unsupported',
+      'NETWORK_FORMAT_NEWER',
+      `${path} has version ${version}; this engine reads 1 and ${formatVersion}`,
+      {
+        hint: 'A newer engine wrote it: run that one, or remove the file to forget the network.',
+      },
+    );
   }
   if (typeof definition.id !== 'string' || typeof definition.name !== 'string' || !Array.isArray(definition.subnets)) {
     throw damaged(path, 'a field is missing');

@@ -1,75 +1,43 @@
 import { randomBytes } from 'node:crypto';
-import { EngineError, toErrorData } from '../base/errors.ts';
-import type { Attachment, Attachments } from './attachments.ts';
-import type { Bridges } from './bridges.ts';
-import { type Bridge, bridgeOf, type Definition, type Definitions } from './definitions.ts';
+import { EngineError, isErrno, toErrorData } from '../base/errors.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import type { Addresses } from './addresses.ts';
+import { type AttachedEndpoint, type Attachment, type Attachments, toEndpoint } from './attachments.ts';
+import { parseBridgeOptions } from './bridge-options.ts';
+import { type Definition, type Definitions, rangeOf } from './definitions.ts';
 import type { Dns } from './dns.ts';
-import type { Firewall, Published } from './firewall.ts';
-import { macFor, parseIpv4, parseMac } from './ipv4.ts';
-import { allowHairpin, raiseLoopback } from './links.ts';
-import { SharedLock } from './locks.ts';
+import { checkEndpointOptions } from './drivers/interfaces.ts';
+import type { Join, NetworkDriver } from './drivers/port.ts';
+import { type FlowFilter, forgetUdpFlows } from './firewall/conntrack.ts';
+import type { Firewall } from './firewall/firewall.ts';
+import { type Family, formatIp, macFor, parseIp, parseMac } from './ip.ts';
+import { checkContainerId } from './names.ts';
 import type { Namespaces } from './namespaces.ts';
-import type { Netavark, NetavarkRequest } from './netavark.ts';
-import type { Endpoint, EndpointConfig, PortBinding } from './port.ts';
+import { deleteDefaultRoute, setDefaultRoute, setLink } from './netlink/messages.ts';
+import type { Endpoint, EndpointConfig, EndpointOwner, PortBinding } from './port.ts';
+import type { PortProxies } from './ports/port-proxies.ts';
+import { gatewayEndpoint, type Topology } from './topology.ts';
 
 export type EndpointsOptions = {
   definitions: Definitions;
   attachments: Attachments;
+  addresses: Addresses;
   namespaces: Namespaces;
+  drivers: (definition: Definition) => NetworkDriver;
+  topology: Topology;
   firewall: Firewall;
-  bridges: Bridges;
-  netavark: Netavark;
+  proxies: PortProxies;
   dns: Dns;
+  hasDns: (definition: Definition) => boolean;
   log: (message: string) => void;
 };
-
-/** netavark processes at a time: beyond the processors, more only wait for each other on the kernel's network lock. */
-const parallelCalls = 4;
 
 /** Containers joining and leaving networks. */
 export class Endpoints {
   private readonly options: EndpointsOptions;
-  private readonly netavarkLock = new SharedLock(parallelCalls);
-  /** Networks that netavark has set up once in this process's life: it looks for a rule and then adds it, and two first calls would race. */
-  private readonly warm = new Set<string>();
 
   constructor(options: EndpointsOptions) {
     this.options = options;
-  }
-
-  /** As `Networks.attach`. Conflict `ALREADY_ATTACHED`. */
-  async attach(
-    containerId: string,
-    configs: readonly EndpointConfig[],
-    ports: readonly PortBinding[],
-    containerName: string,
-  ): Promise<{ netns: string; endpoints: Endpoint[] }> {
-    const { attachments, bridges } = this.options;
-    const definitions = this.resolve(configs);
-    checkContainerId(containerId);
-    if (definitions.some(({ name }) => name === 'host')) return { netns: '', endpoints: definitions.map(emptyEndpoint) };
-    const joined: Bridge[] = [];
-    for (const definition of definitions) if (bridgeOf(definition) !== undefined) joined.push(await bridges.ensure(definition));
-    // From choosing addresses to `put` nothing is awaited, so nobody else is given them.
-    if (attachments.get(containerId) !== undefined) {
-      throw new EngineError('Conflict', 'ALREADY_ATTACHED', `container ${containerId.slice(0, 12)} is attached to its networks already`);
-    }
-    const endpoints =
-      joined.length === 0
-        ? definitions.map(emptyEndpoint)
-        : joined.map((bridge, i) => this.makeEndpoint(containerId, bridge, configs[i] ?? { name: bridge.definition.name }, `eth${i}`));
-    const attachment: Attachment = { containerId, containerName, endpoints, ports: [...ports] };
-    const recorded = attachments.put(attachment);
-    try {
-      await recorded;
-      const netns = await this.build(attachment, joined);
-      return { netns, endpoints };
-    } catch (error) {
-      await this.detach(containerId).catch((undoError: unknown) => {
-        this.options.log(`could not undo a failed attach of ${containerId.slice(0, 12)}: ${toErrorData(undoError).message}`);
-      });
-      throw error;
-    }
   }
 
   /** As `Networks.openNamespace`. */
@@ -78,91 +46,213 @@ export class Endpoints {
     checkContainerId(containerId);
     if (namespaces.isLive(containerId)) return namespaces.pathOf(containerId);
     const netns = await namespaces.create(containerId);
-    await raiseLoopback(netns);
+    using inside = new NetlinkSocket('route', netns);
+    await inside.request([setLink('lo', { up: true })]);
     return netns;
   }
 
-  /** As `Networks.connect`. Conflict `ALREADY_CONNECTED`. */
-  async connect(containerId: string, config: EndpointConfig, containerName: string): Promise<Endpoint> {
-    const { attachments, bridges } = this.options;
-    const [definition] = this.resolve([config]);
-    const before = attachments.get(containerId);
-    if (definition === undefined || definition.driver !== 'bridge') {
-      throw new EngineError('Denied', 'NETWORKS_EXCLUSIVE', `a container cannot be connected to network ${config.name} beside others`);
+  /** As `Networks.attach`. Conflict `ALREADY_ATTACHED`. */
+  async attach(
+    containerId: string,
+    configs: readonly EndpointConfig[],
+    ports: readonly PortBinding[],
+    owner: EndpointOwner,
+  ): Promise<{ netns: string; endpoints: Endpoint[] }> {
+    const { attachments } = this.options;
+    checkContainerId(containerId);
+    const asked = this.resolve(configs);
+    if (asked.some(({ name }) => name === 'host')) return { netns: '', endpoints: asked.map(emptyEndpoint).map(toEndpoint) };
+    for (const definition of asked) if (!standsAlone(definition)) await this.driverOf(definition).ensure(definition);
+    // From choosing addresses to `put` nothing is awaited, so nobody else is given them.
+    if (attachments.get(containerId) !== undefined) {
+      throw new EngineError('Conflict', 'ALREADY_ATTACHED', `container ${containerId.slice(0, 12)} is attached to its networks already`);
     }
-    const bridge = await bridges.ensure(definition);
-    const current = attachments.get(containerId) ?? before ?? { containerId, containerName, endpoints: [], ports: [] };
-    if (current.endpoints.some(({ networkId }) => networkId === definition.id)) {
-      throw new EngineError(
-        'Denied',
-        'ALREADY_CONNECTED',
-        `endpoint with name ${containerName} already exists in network ${definition.name}`,
+    const endpoints: AttachedEndpoint[] = [];
+    for (const [i, { id }] of asked.entries()) {
+      const definition = this.options.definitions.find(id);
+      endpoints.push(
+        standsAlone(definition) ? emptyEndpoint(definition) : this.plan(containerId, definition, configs[i] ?? { name: id }, endpoints),
       );
     }
-    const taken = new Set(current.endpoints.map((endpoint) => endpoint.interface));
-    let number = 0;
-    while (taken.has(`eth${number}`)) number++;
-    const endpoint = this.makeEndpoint(containerId, bridge, config, `eth${number}`);
-    await attachments.put({ ...current, endpoints: [...current.endpoints, endpoint] });
+    const { containerName, dnsServers = [] } = owner;
+    const recorded = attachments.put({ containerId, containerName, dnsServers: [...dnsServers], endpoints, ports: [...ports] });
     try {
-      await this.build({ ...current, endpoints: [endpoint], ports: [] }, [bridge]);
-      return endpoint;
+      await recorded;
+      const netns = await this.openNamespace(containerId);
+      await settleAll([this.joinAll(netns, containerId, endpoints), this.publish(containerId)]);
+      await this.options.dns.sync();
+      return { netns, endpoints: (attachments.get(containerId)?.endpoints ?? []).map(toEndpoint) };
     } catch (error) {
-      await this.disconnect(containerId, definition.name).catch((undoError: unknown) => {
-        this.options.log(`could not undo a failed connect of ${containerId.slice(0, 12)}: ${toErrorData(undoError).message}`);
-      });
+      await this.undo(containerId, 'attach', () => this.detach(containerId));
+      throw error;
+    }
+  }
+
+  /** As `Networks.connect`. Conflict `NOT_ATTACHED`; Denied `ALREADY_CONNECTED`, `NETWORKS_EXCLUSIVE`. */
+  async connect(containerId: string, config: EndpointConfig, owner: EndpointOwner): Promise<Endpoint> {
+    const { attachments, namespaces, definitions } = this.options;
+    const asked = definitions.find(config.name);
+    if (standsAlone(asked)) throw exclusive(asked);
+    await this.driverOf(asked).ensure(asked);
+    const definition = definitions.find(asked.id);
+    const current = attachments.get(containerId);
+    if (current === undefined || !namespaces.isLive(containerId)) {
+      throw new EngineError('Conflict', 'NOT_ATTACHED', `container ${owner.containerName} has no network namespace of its own that runs`);
+    }
+    for (const { networkId, network } of current.endpoints) {
+      if (networkId === definition.id) {
+        throw new EngineError(
+          'Denied',
+          'ALREADY_CONNECTED',
+          `endpoint with name ${owner.containerName} already exists in network ${definition.name}`,
+        );
+      }
+      if (standsAlone(definitions.find(network))) throw exclusive(definitions.find(network));
+    }
+    const endpoint = this.plan(containerId, definition, config, current.endpoints);
+    const recorded = attachments.put({ ...current, endpoints: [...current.endpoints, endpoint] });
+    try {
+      await recorded;
+      await this.joinAll(namespaces.pathOf(containerId), containerId, [endpoint]);
+      await settleAll([this.publish(containerId), this.options.dns.sync()]);
+      return toEndpoint(this.endpointOn(containerId, definition.id) ?? endpoint);
+    } catch (error) {
+      await this.undo(containerId, 'connect', () => this.disconnect(containerId, definition.id));
       throw error;
     }
   }
 
   /** As `Networks.disconnect`. */
   async disconnect(containerId: string, network: string): Promise<void> {
-    const { attachments, definitions } = this.options;
+    const { attachments, definitions, namespaces, dns } = this.options;
     const { id } = definitions.find(network);
     const attachment = attachments.get(containerId);
-    const endpoint = attachment?.endpoints.find(({ networkId }) => networkId === id);
+    const endpoint = this.endpointOn(containerId, id);
     if (attachment === undefined || endpoint === undefined) return;
-    await this.leave({ ...attachment, endpoints: [endpoint], ports: [] });
-    const current = attachments.get(containerId);
-    if (current !== undefined) await attachments.put({ ...current, endpoints: current.endpoints.filter((other) => other !== endpoint) });
+    const netns = namespaces.isLive(containerId) ? namespaces.pathOf(containerId) : undefined;
+    const join = this.joinOf(attachment, endpoint);
+    if (join !== undefined) await this.driverOf(join.network).leave(netns, join);
+    const endpoints = (attachments.get(containerId) ?? attachment).endpoints.filter(({ networkId }) => networkId !== id);
+    await attachments.put({ ...(attachments.get(containerId) ?? attachment), endpoints });
+    if (netns !== undefined) await this.route(netns, endpoints);
+    await settleAll([this.publish(containerId), dns.sync()]);
   }
 
   /** As `Networks.detach`. What fails is tried again by the next call: the record goes last. */
   async detach(containerId: string): Promise<void> {
-    const { attachments, namespaces, firewall } = this.options;
+    const { attachments, namespaces, firewall, proxies, dns } = this.options;
     checkContainerId(containerId);
     const attachment = attachments.get(containerId);
-    if (attachment !== undefined) {
-      const published = this.publishedBy(attachment);
-      await Promise.all([published && firewall.withdraw(published), this.leave(attachment)]);
-    }
-    await namespaces.remove(containerId);
+    if (attachment === undefined) return namespaces.remove(containerId);
+    const flows = this.flowsTo(attachment);
+    attachments.leave(containerId);
+    await settleAll([
+      this.leaveAll(attachment),
+      attachment.ports.length === 0 ? undefined : firewall.sync().then(() => forgetUdpFlows(flows)),
+      proxies.sync(),
+      dns.sync(),
+    ]);
     await attachments.delete(containerId);
   }
 
-  /** Takes a network's bridge off the host. True when there was one. */
-  async retire(bridge: Bridge): Promise<boolean> {
-    let existed = false;
-    await this.options.bridges.retire(bridge, async (_, dropAnchor) => {
-      existed = true;
-      await this.netavarkLock.run('exclusive', () => this.disband(bridge, dropAnchor));
+  /** Puts back what is missing of all endpoints whose namespace is there. */
+  async restore(): Promise<void> {
+    const { attachments, namespaces, log } = this.options;
+    for (const attachment of attachments.present()) {
+      if (!namespaces.isLive(attachment.containerId)) continue;
+      const netns = namespaces.pathOf(attachment.containerId);
+      try {
+        let remade = false;
+        for (const endpoint of attachment.endpoints) {
+          const join = this.joinOf(attachment, endpoint);
+          if (join === undefined) continue;
+          await this.driverOf(join.network).ensure(join.network);
+          remade = (await this.driverOf(join.network).restore(netns, join)) || remade;
+        }
+        if (remade) await this.route(netns, attachment.endpoints);
+      } catch (error) {
+        log(`networks of container ${attachment.containerName} could not be put back: ${toErrorData(error).message}`);
+      }
+    }
+  }
+
+  private async joinAll(netns: string, containerId: string, endpoints: readonly AttachedEndpoint[]): Promise<void> {
+    const { attachments } = this.options;
+    for (const endpoint of endpoints) {
+      const attachment = attachments.get(containerId);
+      const join = attachment === undefined ? undefined : this.joinOf(attachment, endpoint);
+      if (attachment === undefined || join === undefined) continue;
+      const driver = this.driverOf(join.network);
+      // A plugin that sets its own default route stumbles over another.
+      if (driver.addressing === 'driver') await this.clearRoutes(netns, attachment.endpoints);
+      const joined = await driver.join(netns, join);
+      if (joined === endpoint) continue;
+      const now = attachments.get(containerId) ?? attachment;
+      await attachments.put({ ...now, endpoints: now.endpoints.map((each) => (each.endpointId === endpoint.endpointId ? joined : each)) });
+    }
+    await this.route(netns, attachments.get(containerId)?.endpoints ?? []);
+  }
+
+  private async leaveAll(attachment: Attachment): Promise<void> {
+    const { namespaces } = this.options;
+    const { containerId } = attachment;
+    const joins = attachment.endpoints.flatMap((endpoint) => this.joinOf(attachment, endpoint) ?? []);
+    const netns = namespaces.isLive(containerId) ? namespaces.pathOf(containerId) : undefined;
+    for (const join of joins.filter(({ network }) => this.driverOf(network).addressing === 'driver')) {
+      await this.driverOf(join.network).leave(netns, join);
+    }
+    await namespaces.remove(containerId);
+    await Promise.all(
+      joins
+        .filter(({ network }) => this.driverOf(network).addressing === 'engine')
+        .map((join) => this.driverOf(join.network).leave(undefined, join)),
+    );
+  }
+
+  private async publish(containerId: string): Promise<void> {
+    const attachment = this.options.attachments.get(containerId);
+    if (attachment === undefined || attachment.ports.length === 0) return;
+    await settleAll([this.options.firewall.sync(), this.options.proxies.sync()]);
+    const udp = attachment.ports.filter(({ protocol }) => protocol === 'udp');
+    await forgetUdpFlows(udp.map(({ hostIp, hostPort }) => ({ family: hostIp.includes(':') ? 6 : 4, toPort: hostPort })));
+  }
+
+  private flowsTo(attachment: Attachment): FlowFilter[] {
+    if (!attachment.ports.some(({ protocol }) => protocol === 'udp')) return [];
+    return this.options.topology.published(attachment).flatMap(({ addresses }) =>
+      ([4, 6] as const).flatMap((family) => {
+        const answeredBy = parseIp(addresses[family]);
+        return answeredBy === undefined ? [] : [{ family, answeredBy }];
+      }),
+    );
+  }
+
+  /** The default routes that the endpoints call for, in the place of those that are there. */
+  private async route(netns: string, endpoints: readonly AttachedEndpoint[]): Promise<void> {
+    using inside = new NetlinkSocket('route', netns);
+    const messages = ([4, 6] as const).flatMap((family) => {
+      const endpoint = gatewayEndpoint(endpoints, family);
+      const gateway = parseIp((family === 4 ? endpoint?.gateway : endpoint?.ipv6Gateway) ?? '');
+      return endpoint === undefined || gateway === undefined ? [] : [setDefaultRoute(inside.indexOf(endpoint.interface), gateway, family)];
     });
-    this.warm.delete(bridge.definition.id);
-    return existed;
+    if (messages.length > 0) await inside.request(messages);
   }
 
-  reviveDns(): Promise<boolean> {
-    return this.options.dns.revive();
-  }
-
-  /** Ports lead to the address on the first network that the outside can reach. */
-  publishedBy(attachment: Attachment): Published | undefined {
-    return publishedBy(attachment, this.options.definitions.all());
+  private async clearRoutes(netns: string, endpoints: readonly AttachedEndpoint[]): Promise<void> {
+    using inside = new NetlinkSocket('route', netns);
+    for (const family of [4, 6] as const) {
+      const endpoint = gatewayEndpoint(endpoints, family);
+      const gateway = parseIp((family === 4 ? endpoint?.gateway : endpoint?.ipv6Gateway) ?? '');
+      if (endpoint === undefined || gateway === undefined) continue;
+      await ignoring(['ENODEV', 'ESRCH', 'ENETUNREACH'], async () => {
+        await inside.request([deleteDefaultRoute(inside.indexOf(endpoint.interface), gateway, family)]);
+      });
+    }
   }
 
   private resolve(configs: readonly EndpointConfig[]): Definition[] {
     const definitions = configs.map(({ name }) => this.options.definitions.find(name));
-    const alone = definitions.find(({ driver }) => driver !== 'bridge');
+    const alone = definitions.find(standsAlone);
     if (alone !== undefined && definitions.length > 1) {
       throw new EngineError('InvalidArgument', 'NETWORKS_EXCLUSIVE', `network ${alone.name} cannot be joined together with another`);
     }
@@ -171,123 +261,117 @@ export class Endpoints {
     throw new EngineError('InvalidArgument', 'NETWORK_TWICE', `network ${twice.name} is given twice`);
   }
 
-  private makeEndpoint(containerId: string, bridge: Bridge, config: EndpointConfig, interfaceName: string): Endpoint {
-    const { definition } = bridge;
-    const dns = this.hasDns(definition);
-    const ipAddress = this.options.attachments.allocate(bridge, config.ipv4);
+  /** The endpoint as it is to become, its addresses chosen. */
+  private plan(containerId: string, definition: Definition, config: EndpointConfig, others: readonly AttachedEndpoint[]): AttachedEndpoint {
+    const { addresses, hasDns } = this.options;
+    const byEngine = this.driverOf(definition).addressing === 'engine';
+    const named = checkEndpointOptions(config.driverOptions ?? {});
+    const dns = hasDns(definition);
+    const ipv4 = byEngine ? addresses.allocate(definition, 4, config.ipv4) : parseIp(config.ipv4 ?? '');
+    const ipv6 = byEngine ? addresses.allocate(definition, 6, config.ipv6) : parseIp(config.ipv6 ?? '');
+    const address = ipv4 ?? ipv6;
+    const gateway = (family: Family) => {
+      const found = definition.internal ? undefined : rangeOf(definition, family)?.gateway;
+      return found === undefined ? '' : formatIp(found);
+    };
+    const derivedMac = byEngine && address !== undefined ? macFor(address) : '';
+    const servers = definition.subnets.map(({ gateway }) => gateway).filter((server) => server !== '');
     return {
       network: definition.name,
       networkId: definition.id,
-      endpointId: randomBytes(32).toString('hex'),
-      ipAddress,
-      prefixLength: bridge.subnet.prefixLength,
-      gateway: bridge.gateway,
-      ipv6Address: '',
-      ipv6PrefixLength: 0,
-      ipv6Gateway: '',
-      interface: interfaceName,
-      macAddress: config.macAddress ? parseMac(config.macAddress) : macFor(parseIpv4(ipAddress) ?? 0),
-      aliases: [...new Set([...(config.aliases ?? []), ...(dns ? [containerId.slice(0, 12)] : [])])],
-      dnsServers: dns ? [bridge.gateway] : [],
+      endpointId: this.newEndpointId(),
+      ipAddress: ipv4 === undefined ? '' : formatIp(ipv4),
+      prefixLength: rangeOf(definition, 4)?.subnet.prefixLength ?? 0,
+      gateway: gateway(4),
+      ipv6Address: ipv6 === undefined ? '' : formatIp(ipv6),
+      ipv6PrefixLength: rangeOf(definition, 6)?.subnet.prefixLength ?? 0,
+      ipv6Gateway: gateway(6),
+      macAddress: config.macAddress ? parseMac(config.macAddress) : derivedMac,
+      interface: named ?? freeInterface(definition, others),
+      aliases: [...new Set([...(config.aliases ?? []).map(checkAlias), ...(dns ? [containerId.slice(0, 12)] : [])])],
+      dnsServers: dns ? servers.slice(0, 1) : [],
+      gatewayPriority: config.gatewayPriority ?? 0,
+      ...(config.driverOptions === undefined ? {} : { driverOptions: config.driverOptions }),
     };
   }
 
-  /** Containers on the default network do not find each other by name, as with Docker. */
-  private hasDns(definition: Definition): boolean {
-    return this.options.netavark.hasDns && definition.name !== 'bridge';
-  }
-
-  private async build(attachment: Attachment, joined: readonly Bridge[]): Promise<string> {
-    const { netavark, firewall } = this.options;
-    const netns = await this.openNamespace(attachment.containerId);
-    if (joined.length === 0) return netns;
-    const request = await this.requestFor(attachment);
-    const cold = joined.some(({ definition }) => !this.warm.has(definition.id));
-    const published = this.publishedBy(attachment);
-    // Settled, not all: when one fails, the undoing must not start beside the other.
-    const results = await Promise.allSettled([
-      this.netavarkLock.run(cold ? 'exclusive' : 'shared', () => netavark.setup(netns, request)),
-      published && firewall.publish(published),
-    ]);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    for (const { definition } of joined) this.warm.add(definition.id);
-    if (published !== undefined) await Promise.all(joined.map(({ name }) => allowHairpin(name)));
-    return netns;
-  }
-
-  private async leave(attachment: Attachment): Promise<void> {
-    const { namespaces, netavark, log } = this.options;
-    const request = await this.requestFor(attachment);
-    if (request.interfaces.length === 0) return;
-    const live = namespaces.isLive(attachment.containerId);
-    // With the namespace its links and addresses went; names in the DNS did not, and netavark takes them back only inside a namespace.
-    if (!live && !request.interfaces.some(({ dns }) => dns)) return;
-    const netns = live ? namespaces.pathOf(attachment.containerId) : await namespaces.create(attachment.containerId);
-    try {
-      await this.netavarkLock.run('shared', () => netavark.teardown(netns, request));
-    } catch (error) {
-      // Nothing is lost by going on: the end of the namespace ends the links. Half an attachment always fails here.
-      if (live) log(`clean-up of ${attachment.containerId.slice(0, 12)} goes on without netavark: ${toErrorData(error).message}`);
+  /** Its first five digits name a link on the host: no two endpoints share them. */
+  private newEndpointId(): string {
+    const taken = new Set(
+      this.options.attachments.all().flatMap(({ endpoints }) => endpoints.map(({ endpointId }) => endpointId.slice(0, 5))),
+    );
+    for (;;) {
+      const id = randomBytes(32).toString('hex');
+      if (!taken.has(id.slice(0, 5))) return id;
     }
   }
 
-  /** netavark removes what it made for a network with the last container's leaving: so one joins, and leaves as the last. */
-  private async disband(bridge: Bridge, dropAnchor: () => Promise<void>): Promise<void> {
-    const { namespaces, netavark, log } = this.options;
-    const containerId = `retire-${bridge.definition.id.slice(0, 12)}`;
-    const endpoint = this.makeEndpoint(containerId, bridge, { name: bridge.definition.name }, 'eth0');
-    const attachment: Attachment = { containerId, containerName: containerId, endpoints: [endpoint], ports: [] };
-    const request: NetavarkRequest = {
-      containerId,
-      containerName: containerId,
-      interfaces: [this.interfaceFor(attachment, 0, bridge, undefined)],
-    };
-    try {
-      const netns = await namespaces.create(containerId);
-      await netavark.setup(netns, request);
-      await dropAnchor();
-      await netavark.teardown(netns, request);
-    } catch (error) {
-      log(`some rules of network ${bridge.definition.name} may stay: ${toErrorData(error).message}`);
-    } finally {
-      await namespaces.remove(containerId);
-    }
+  /** Undefined for networks that have no interface, and for those that are gone. */
+  private joinOf({ containerId, containerName, endpoints, ports }: Attachment, endpoint: AttachedEndpoint): Join | undefined {
+    const network = this.options.definitions.withId(endpoint.networkId);
+    if (network === undefined || standsAlone(network)) return undefined;
+    // Of several networks whose driver publishes ports, the one that gives the default route does.
+    const drivers = endpoints.filter(({ networkId }) => {
+      const definition = this.options.definitions.withId(networkId);
+      return (
+        definition !== undefined && !standsAlone(definition) && this.driverOf(definition).publishing !== 'none' && !definition.internal
+      );
+    });
+    const highest = Math.max(...drivers.map(({ gatewayPriority }) => gatewayPriority));
+    const publishes = drivers.find(({ gatewayPriority }) => gatewayPriority === highest)?.endpointId === endpoint.endpointId;
+    return { containerId, containerName, network, endpoint, ports: publishes ? ports : [] };
   }
 
-  private async requestFor(attachment: Attachment): Promise<NetavarkRequest> {
-    const { containerId, containerName, endpoints } = attachment;
-    const interfaces: NetavarkRequest['interfaces'][number][] = [];
-    for (const [i, { networkId }] of endpoints.entries()) {
-      const definition = this.options.definitions.all().find(({ id }) => id === networkId);
-      const bridge = definition === undefined ? undefined : bridgeOf(definition);
-      if (definition === undefined || bridge === undefined) continue;
-      interfaces.push(this.interfaceFor(attachment, i, bridge, await this.options.bridges.mtuOf(definition)));
-    }
-    return { containerId, containerName, interfaces };
+  private endpointOn(containerId: string, networkId: string): AttachedEndpoint | undefined {
+    return this.options.attachments.get(containerId)?.endpoints.find((endpoint) => endpoint.networkId === networkId);
   }
 
-  private interfaceFor(
-    { endpoints }: Attachment,
-    index: number,
-    bridge: Bridge,
-    mtu: number | undefined,
-  ): NetavarkRequest['interfaces'][number] {
-    const { ipAddress = '', macAddress = '', aliases = [], interface: interfaceName = `eth${index}` } = endpoints[index] ?? {};
-    return { bridge, interfaceName, ipAddress, macAddress, aliases, mtu, dns: this.hasDns(bridge.definition) };
+  private driverOf(definition: Definition): NetworkDriver {
+    return this.options.drivers(definition);
+  }
+
+  private async undo(containerId: string, what: string, how: () => Promise<void>): Promise<void> {
+    await how().catch((error: unknown) => {
+      this.options.log(`could not undo a failed ${what} of ${containerId.slice(0, 12)}: ${toErrorData(error).message}`);
+    });
   }
 }
 
-/** Ports lead to the address on the first network that the outside can reach; undefined when there is nothing to publish. */
-export function publishedBy(attachment: Attachment, definitions: readonly Definition[]): Published | undefined {
-  const outside = (networkId: string) =>
-    definitions.some(({ id, internal, driver }) => id === networkId && driver === 'bridge' && !internal);
-  const endpoint = attachment.endpoints.find(({ networkId }) => outside(networkId));
-  if (endpoint === undefined || attachment.ports.length === 0) return undefined;
-  return { containerId: attachment.containerId, ipAddress: endpoint.ipAddress, ports: attachment.ports };
+/** host and none: nothing is joined. */
+function standsAlone({ driver }: Definition): boolean {
+  return driver === 'host' || driver === 'null';
 }
 
-function emptyEndpoint({ name, id }: Definition): Endpoint {
-  const nothing = {
+function exclusive({ name }: Definition): EngineError {
+  const mode = name === 'host' ? 'host' : 'private (none)';
+  const message =
+    name === 'host'
+      ? 'container cannot be disconnected from host network or connected to host network'
+      : `container cannot be connected to multiple networks with one of the networks in ${mode} mode`;
+  return new EngineError('Denied', 'NETWORKS_EXCLUSIVE', message);
+}
+
+function freeInterface(definition: Definition, others: readonly AttachedEndpoint[]): string {
+  const prefix = definition.driver === 'bridge' ? parseBridgeOptions(definition.options).interfacePrefix : 'eth';
+  const taken = new Set(others.map((endpoint) => endpoint.interface));
+  let number = 0;
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
+}
+
+/** It stands in a line of aardvark-dns's files. */
+function checkAlias(alias: string): string {
+  if (/^[^\s,]{1,255}$/u.test(alias)) return alias;
+  throw new EngineError('InvalidArgument', 'ALIAS_INVALID', `invalid network alias ${JSON.stringify(alias.slice(0, 60))}`, {
+    hint: 'Aliases are host names: no spaces, no commas.',
+  });
+}
+
+function emptyEndpoint({ name, id }: Definition): AttachedEndpoint {
+  return {
+    network: name,
+    networkId: id,
+    endpointId: randomBytes(32).toString('hex'),
     ipAddress: '',
     prefixLength: 0,
     gateway: '',
@@ -298,12 +382,19 @@ function emptyEndpoint({ name, id }: Definition): Endpoint {
     interface: '',
     aliases: [],
     dnsServers: [],
+    gatewayPriority: 0,
   };
-  return { network: name, networkId: id, endpointId: randomBytes(32).toString('hex'), ...nothing };
 }
 
-/** It names a file. */
-function checkContainerId(containerId: string): void {
-  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(containerId)) return;
-  throw new EngineError('InvalidArgument', 'CONTAINER_ID_INVALID', `invalid container id ${JSON.stringify(containerId.slice(0, 60))}`);
+/** All, or the first failure once all have ended: the undoing must not start beside what is still being made. */
+async function settleAll(promises: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
+}
+
+async function ignoring(codes: readonly string[], task: () => Promise<void>): Promise<void> {
+  try {
+    await task();
+  } catch (error) {
+    if (!isErrno(error, ...codes)) throw error;
+  }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { Serial, SharedLock } from './locks.ts';
+import { Coalesced, Serial } from './locks.ts';
 
 test('serial tasks keep their order and survive a failure', async () => {
   const serial = new Serial();
@@ -21,24 +21,31 @@ test('serial tasks keep their order and survive a failure', async () => {
   );
 });
 
-test('shared tasks go side by side up to the limit, an exclusive one alone', async () => {
-  const lock = new SharedLock(2);
+test('calls that come during a run share the next, which begins after all of them', async () => {
+  const gate = Promise.withResolvers<void>();
   const seen: string[] = [];
-  let running = 0;
-  const task = (name: string, mode: 'shared' | 'exclusive') =>
-    lock.run(mode, async () => {
-      running++;
-      await setImmediate();
-      seen.push(`${name}${running}`);
-      await setImmediate();
-      running--;
-    });
-  await Promise.all([task('a', 'shared'), task('b', 'shared'), task('c', 'shared'), task('x', 'exclusive'), task('d', 'shared')]);
-  assert.deepEqual(seen.slice(0, 2), ['a2', 'b2']);
-  assert.deepEqual(seen.slice(3), ['x1', 'd1']);
-  await assert.rejects(
-    lock.run('exclusive', () => Promise.reject(new Error('planned'))),
-    /planned/,
-  );
-  assert.equal(await lock.run('shared', async () => 'free again'), 'free again');
+  let state = 'first';
+  const task = new Coalesced(async () => {
+    seen.push(state);
+    await gate.promise;
+  });
+  const first = task.run();
+  await setImmediate();
+  const second = task.run();
+  state = 'last';
+  const third = task.run();
+  gate.resolve();
+  await Promise.all([first, second, third]);
+  assert.deepEqual(seen, ['first', 'last']);
+});
+
+test('a run that fails fails for those who waited for it, and the next goes on', async () => {
+  let fails = true;
+  const task = new Coalesced(async () => {
+    if (fails) throw new Error('planned');
+  });
+  const results = await Promise.allSettled([task.run(), task.run()]);
+  assert.deepEqual(new Set(results.map(({ status }) => status)), new Set(['rejected']));
+  fails = false;
+  await task.run();
 });

@@ -9,41 +9,27 @@ export class Serial {
   }
 }
 
-/** Tasks that go side by side, up to a limit, and others that go alone. First come, first served. */
-export class SharedLock {
-  private readonly limit: number;
-  private readonly waiting: { exclusive: boolean; start: () => void }[] = [];
-  private running = 0;
-  private alone = false;
+/**
+ * A task that brings something in line with a state. Calls that come while it runs share one further run, which begins when that has ended: each
+ * resolves after a run that began after the call.
+ */
+export class Coalesced {
+  private readonly task: () => Promise<void>;
+  private current: Promise<unknown> = Promise.resolve();
+  private next: Promise<void> | undefined;
 
-  constructor(limit: number) {
-    this.limit = limit;
+  constructor(task: () => Promise<void>) {
+    this.task = task;
   }
 
-  async run<T>(mode: 'shared' | 'exclusive', task: () => Promise<T>): Promise<T> {
-    await new Promise<void>((start) => {
-      this.waiting.push({ exclusive: mode === 'exclusive', start });
-      this.admit();
+  run(): Promise<void> {
+    if (this.next !== undefined) return this.next;
+    const next = this.current.then(() => {
+      this.next = undefined;
+      return this.task();
     });
-    try {
-      return await task();
-    } finally {
-      this.running--;
-      this.alone = false;
-      this.admit();
-    }
-  }
-
-  private admit(): void {
-    for (let next = this.waiting[0]; next !== undefined && this.hasRoomFor(next.exclusive); next = this.waiting[0]) {
-      this.waiting.shift();
-      this.running++;
-      this.alone = next.exclusive;
-      next.start();
-    }
-  }
-
-  private hasRoomFor(exclusive: boolean): boolean {
-    return exclusive ? this.running === 0 : !this.alone && this.running < this.limit;
+    this.next = next;
+    this.current = next.catch(() => {});
+    return next;
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nameServers, parseRoutes } from './host-routes.ts';
-import { formatSubnet, overlaps, parseSubnet, type Subnet } from './ipv4.ts';
-import { pickSubnet } from './subnet-pools.ts';
+import { nameServers, parseIpv6Routes, parseRoutes } from './host-routes.ts';
+import { formatSubnet, overlaps, parseSubnet, type Subnet } from './ip.ts';
+import { localIpv6Range, pickIpv6Subnet, pickSubnet } from './subnet-pools.ts';
 
 test('hundreds of networks get subnets that overlap neither each other nor the host', () => {
   const host = ['172.20.0.0/16', '192.168.1.0/24', '10.128.0.0/16'].map(parseSubnet);
@@ -42,6 +42,31 @@ test('routes and name servers of the host are read; the default route does not c
   const resolv = '# nameserver 1.1.1.1\nnameserver 10.0.0.53\n  nameserver fd00::1\nsearch example.org\n';
   assert.deepEqual(
     nameServers(resolv).map(({ subnet }) => formatSubnet(subnet)),
-    ['10.0.0.53/32'],
+    ['10.0.0.53/32', 'fd00::1/128'],
   );
+});
+
+test('IPv6 routes of the host are read; link-local and multicast ones are everybody’s own', () => {
+  const route = (destination: string, prefix: string, name: string) =>
+    `${destination} ${prefix} ${'0'.repeat(32)} 00 ${'0'.repeat(32)} 00000100 00000001 00000000 00000001 ${name}`;
+  const table = [
+    route('fd000000000000000000000000000000', '40', 'eth0'),
+    route('fe800000000000000000000000000000', '40', 'eth0'),
+    route('ff000000000000000000000000000000', '08', 'eth0'),
+    route('00000000000000000000000000000000', '00', 'eth0'),
+    route('00000000000000000000000000000001', '80', 'lo'),
+  ].join('\n');
+  assert.deepEqual(
+    parseIpv6Routes(table).map(({ interfaceName, subnet }) => `${interfaceName} ${formatSubnet(subnet)}`),
+    ['eth0 fd00::/64'],
+  );
+});
+
+test('each root has an IPv6 range of its own, cut into /64s', () => {
+  const range = localIpv6Range('0badcafe');
+  assert.equal(range, 'fd0b:adca:fe00::/48');
+  const first = pickIpv6Subnet([], range);
+  assert.equal(formatSubnet(first), 'fd0b:adca:fe00::/64');
+  assert.equal(formatSubnet(pickIpv6Subnet([first], range)), 'fd0b:adca:fe00:1::/64');
+  assert.throws(() => pickIpv6Subnet([first], 'fd0b:adca:fe00::/64'), { code: 'NO_FREE_SUBNET' });
 });

@@ -100,7 +100,7 @@ test('a root that is not there yet is judged by where it would be made', async (
 
 test('the packages of the list are those that doctor tells to install', async () => {
   const packages = requiredPackages();
-  assert.ok(packages.includes('runc') && packages.includes('netavark'));
+  assert.ok(packages.includes('runc') && packages.includes('aardvark-dns'));
   assert.ok(packages.every((name) => /^[a-z0-9.+-]+$/.test(name)));
   const source = await readFile(new URL('../../src/host/inspect.ts', import.meta.url), 'utf8');
   for (const [, name] of source.matchAll(/debianPackage: '([^']+)'/g)) {

@@ -3,18 +3,17 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { BridgeNetworks } from '../../src/network/bridge-networks.ts';
+import { LocalNetworks } from '../../src/network/local-networks.ts';
 
 /** Definitions touch neither the kernel nor a helper: these tests need no root. */
 async function open(t: TestContext, defaultSubnet?: string) {
   const directory = await mkdtemp(join(tmpdir(), 'slipway-network-'));
   t.after(() => rm(directory, { recursive: true }));
   const make = (subnet = defaultSubnet) =>
-    new BridgeNetworks({
+    new LocalNetworks({
       directory: join(directory, 'networks'),
       runDirectory: join(directory, 'run'),
       rootId: '01234567',
-      netavarkPath: '/nonexistent/netavark',
       settings: { defaultSubnet: subnet },
     });
   return { networks: make(), make, directory: join(directory, 'networks') };
@@ -69,7 +68,14 @@ test('what Docker refuses is refused with its kind of error', async (t) => {
     [{ name: 'x', options: { 'com.docker.network.bridge.name': 'far-too-long-a-name' } }, 'InvalidArgument', 'BRIDGE_NAME_INVALID'],
     [{ name: 'x', options: { 'com.docker.network.bridge.name': 'lo' } }, 'Conflict', 'BRIDGE_NAME_IN_USE'],
     [{ name: 'x', options: { 'com.docker.network.driver.mtu': '12' } }, 'InvalidArgument', 'MTU_INVALID'],
-    [{ name: 'x', options: { 'com.docker.network.bridge.enable_icc': 'false' } }, 'Unsupported', 'NETWORK_OPTION_UNSUPPORTED'],
+    [{ name: 'x', options: { 'com.docker.network.bridge.enable_icc': 'no' } }, 'InvalidArgument', 'NETWORK_OPTION_INVALID'],
+    [{ name: 'x', options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'magic' } }, 'Unsupported', 'NETWORK_OPTION_UNSUPPORTED'],
+    [{ name: 'x', options: { 'com.docker.network.bridge.host_binding_ipv4': '::1' } }, 'InvalidArgument', 'NETWORK_OPTION_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.0/24' }, { subnet: '10.253.10.0/24' }] }, 'InvalidArgument', 'SUBNET_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: 'fd00:9::/64' }] }, 'InvalidArgument', 'SUBNET_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.0/24', range: '10.253.8.0/25' }] }, 'InvalidArgument', 'RANGE_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.0/24', range: '10.253.0.0/16' }] }, 'InvalidArgument', 'RANGE_INVALID'],
+    [{ name: 'x', subnets: [{ subnet: '10.253.9.0/24', aux: { router: '10.253.10.1' } }] }, 'InvalidArgument', 'AUX_ADDRESS_INVALID'],
     [{ name: 'x', options: { parent: 'eth0' } }, 'Unsupported', 'NETWORK_OPTION_UNSUPPORTED'],
   ];
   for (const [options, kind, code] of cases) await assert.rejects(networks.create(options), { kind, code }, JSON.stringify(options));
@@ -93,7 +99,7 @@ test('damaged and newer definitions are refused by name, never overwritten', asy
   const text = await readFile(path, 'utf8');
   await writeFile(path, text.slice(0, 40));
   await assert.rejects(make().list(), { kind: 'DataLoss', code: 'NETWORK_DAMAGED', message: new RegExp(id) });
-  await writeFile(path, text.replace('"version":1', '"version":2'));
+  await writeFile(path, text.replace('"version":2', '"version":3'));
   await assert.rejects(make().list(), { kind: 'Unsupported', code: 'NETWORK_FORMAT_NEWER' });
   await writeFile(path, text);
   await writeFile(join(directory, 'left-over.tmp'), '');

@@ -6,32 +6,33 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { BridgeNetworks, type BridgeNetworksOptions } from '../../src/network/bridge-networks.ts';
+import { LocalNetworks } from '../../src/network/local-networks.ts';
+import type { LocalNetworksOptions } from '../../src/network/parts.ts';
 
-const netavarkPath = '/usr/lib/podman/netavark';
+const aardvarkPath = '/usr/lib/podman/aardvark-dns';
 const run = promisify(execFile);
 const environment = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 
 export const needs =
   (process.getuid?.() !== 0 && 'needs root') ||
-  (!existsSync(netavarkPath) && 'needs netavark') ||
+  (!existsSync(aardvarkPath) && 'needs aardvark-dns') ||
   (!existsSync('/bin/busybox') && 'needs busybox-static');
 
-export type Engine = { networks: BridgeNetworks; rootId: string; directory: string; log: string[]; reopen(): BridgeNetworks };
+export type Engine = { networks: LocalNetworks; rootId: string; directory: string; log: string[]; reopen(): LocalNetworks };
 
 /** Networks of a root of their own, off the host again when the test ends, however it ends. */
-export async function openNetworks(t: TestContext, options: Partial<BridgeNetworksOptions> = {}): Promise<Engine> {
+export async function openNetworks(t: TestContext, options: Partial<LocalNetworksOptions> = {}): Promise<Engine> {
   const directory = await mkdtemp(join(tmpdir(), 'slipway-network-'));
   const rootId = randomBytes(4).toString('hex');
   const log: string[] = [];
   const open = () =>
-    new BridgeNetworks({
+    new LocalNetworks({
       directory: join(directory, 'networks'),
       runDirectory: join(directory, 'run'),
       rootId,
-      netavarkPath,
-      aardvarkPath: '/usr/lib/podman/aardvark-dns',
+      aardvarkPath,
       log: (message) => log.push(message),
       ...options,
     });
@@ -110,4 +111,16 @@ export function hostAddress(): Promise<string> {
 /** Links, iptables lines and processes that carry a root's id. */
 export async function traces(rootId: string): Promise<string> {
   return shell(`{ ip -o link; iptables-save; } | grep ${rootId}; pgrep -fa ${rootId} | grep -v pgrep`);
+}
+
+/** Tries until it does not throw, for two seconds: the kernel ends links and namespaces in its own time. */
+export async function eventually(assertion: () => Promise<void>): Promise<void> {
+  for (let left = 40; ; left--) {
+    try {
+      return await assertion();
+    } catch (error) {
+      if (left === 0) throw error;
+      await sleep(50);
+    }
+  }
 }

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createNetns } from '../../src/kernel/namespace.ts';
-import { BridgeNetworks } from '../../src/network/bridge-networks.ts';
+import { LocalNetworks } from '../../src/network/local-networks.ts';
 import { ask, shell } from './network-harness.ts';
 
 /**
@@ -27,11 +27,10 @@ await shell(
 );
 await shell(`ip link set out0 up; ip address add ${machine}/24 dev out0`, outside);
 await shell('iptables -P FORWARD DROP');
-const networks = new BridgeNetworks({
+const networks = new LocalNetworks({
   directory: join(directory, 'networks'),
   runDirectory: join(directory, 'run'),
   rootId: '0badcafe',
-  netavarkPath: '/usr/lib/podman/netavark',
 });
 const ports = [
   { hostIp: '', hostPort: 8080, containerPort: 80, protocol: 'tcp' as const },

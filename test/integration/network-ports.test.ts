@@ -92,7 +92,8 @@ test('mappings that make no sense are refused before anything is bound', { skip:
     [{ ...tcp('', 8080), hostPortEnd: 8000 }, 'PORT_INVALID'],
     [tcp('300.1.1.1', 8080), 'HOST_ADDRESS_INVALID'],
     [tcp('198.51.100.7', 8080), 'HOST_ADDRESS_INVALID'],
-    [tcp('::1', 8080), 'IPV6_UNSUPPORTED'],
+    [tcp('2001:db8::7', 8080), 'HOST_ADDRESS_INVALID'],
+    [tcp('fe80::1%lo', 8080), 'HOST_ADDRESS_INVALID'],
     [{ ...tcp('', 8080), protocol: 'sctp' as 'tcp' }, 'PROTOCOL_UNSUPPORTED'],
   ];
   for (const [binding, code] of refused) await assert.rejects(networks.reserve([binding]), { code });
