@@ -1,5 +1,6 @@
 import { closeSync, openSync, readlinkSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
 import { O, openBeneath } from '../kernel/files.ts';
 import { listMounts, type MountInfo } from '../kernel/mount.ts';
@@ -29,17 +30,22 @@ export async function unmountVolumes({ volumes, snapshotter }: Parts, { id, moun
   if (failed) throw failed.reason;
 }
 
-/** A volume at its host path for the callback's time. `purpose` keeps apart what one container needs it for. */
+/** Where a volume is on the host. `staging` is a folder on the same file system that no container sees, where the driver has one. */
+export type VolumePlace = { path: string; staging: string | undefined };
+
+/** A volume, mounted for the callback's time. `purpose` keeps apart what one container needs it for. */
 export async function withVolume<T>(
   { volumes }: Pick<Parts, 'volumes'>,
   name: string,
   { id, purpose }: { id: string; purpose: string },
-  use: (path: string) => Promise<T>,
+  use: (place: VolumePlace) => Promise<T>,
 ): Promise<T> {
   const user = `${purpose}-${id}`;
+  const { driver, options } = await volumes.get(name);
   const path = await volumes.mount(name, user);
   try {
-    return await use(path);
+    const isFolder = driver === 'local' && Object.keys(options).length === 0;
+    return await use({ path, staging: isFolder ? dirname(path) : undefined });
   } finally {
     await volumes.unmount(name, user);
   }

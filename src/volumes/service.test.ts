@@ -111,9 +111,12 @@ test('what a crash left half made is no volume, and is made whole by the next cr
 
 test('what a crash left of a removal goes at the next start', async () => {
   mkdirSync(join(directory, '.removed-00/_data'), { recursive: true });
-  await volumes.create({ name: 'kept' });
+
+  const { mountpoint } = await volumes.create({ name: 'kept' });
+  mkdirSync(join(mountpoint, '../.fill-xx/a'), { recursive: true });
   await volumes.recover(() => false);
   assert.deepEqual(readdirSync(directory), ['kept']);
+  assert.deepEqual(readdirSync(join(directory, 'kept')).sort(), ['_data', 'volume.json']);
 });
 
 test('a damaged record is named, and does not hide the others', async () => {

@@ -121,9 +121,15 @@ export class LocalVolumeDriver implements VolumeDriver {
     for (const { volume, user } of await this.#users.inherited()) if (!isUser(user)) await this.unmount(volume, user);
     await this.#takeDownUnused();
     for (const name of await namesIn(this.#directory)) {
-      if (!name.startsWith('.removed-')) continue;
-      await takeDownBelow(join(this.#directory, name));
-      await rm(join(this.#directory, name), { recursive: true, force: true });
+      const folder = join(this.#directory, name);
+      if (isVolumeName(name)) {
+        // Where a volume was being filled from an image.
+        for (const part of await namesIn(folder))
+          if (part.startsWith('.fill-')) await rm(join(folder, part), { recursive: true, force: true });
+      } else if (name.startsWith('.removed-')) {
+        await takeDownBelow(folder);
+        await rm(folder, { recursive: true, force: true });
+      }
     }
   }
 
