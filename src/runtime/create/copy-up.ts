@@ -4,7 +4,8 @@ import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { lchown, setTimes, statPath } from '../../kernel/files.ts';
-import { listXattrs, setXattr } from '../../kernel/xattr.ts';
+import type { FileStat } from '../../kernel/stat.ts';
+import { listXattrs, setXattr, type XattrPair } from '../../kernel/xattr.ts';
 import { InRoot } from '../spec/in-root.ts';
 import type { VolumePlace } from '../volume-mounts.ts';
 
@@ -34,24 +35,25 @@ async function copyThrough(source: number, target: string, staging: string): Pro
   const folder = await mkdtemp(join(staging, fillPrefix));
   try {
     await copy(source, folder);
+    // Before names are moved out of it, which changes its time.
+    const meta = statPath(folder);
     for (const name of await readdir(folder, { encoding: 'buffer' })) {
       const at = (directory: string) => Buffer.concat([Buffer.from(`${directory}/`), name]);
       // Somebody was faster: the volume is not empty any more, and what it has stays.
       await rename(at(folder), at(target)).catch(ignore('ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'));
     }
-    copyMeta(folder, target);
+    setMeta(target, meta, listXattrs(folder));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Of the directory itself. Owner first: changing it clears bits of the mode. */
-function copyMeta(from: string, to: string): void {
-  const { uid, gid, mode, mtimeSec, mtimeNsec } = statPath(from);
-  lchown(to, uid, gid);
-  chmodSync(to, mode & 0o7777);
-  for (const [name, value] of listXattrs(from)) if (!name.startsWith('trusted.')) setXattr(to, name, value);
-  setTimes(to, mtimeSec, mtimeNsec);
+/** Owner first: changing it clears bits of the mode. */
+function setMeta(path: string, { uid, gid, mode, mtimeSec, mtimeNsec }: FileStat, xattrs: readonly XattrPair[]): void {
+  lchown(path, uid, gid);
+  chmodSync(path, mode & 0o7777);
+  for (const [name, value] of xattrs) if (!name.startsWith('trusted.')) setXattr(path, name, value);
+  setTimes(path, mtimeSec, mtimeNsec);
 }
 
 function ignore(...codes: string[]): (error: unknown) => void {
