@@ -151,7 +151,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
   const services: Services = {
     store: { images: partial('images', {}), trees: partial('trees', {}), uses: partial('uses', {}) },
     containers: partial('containers', {}),
-    snapshotter: { ...partial('snapshotter', {}), name: 'fake' },
+    snapshotter: partial<Services['snapshotter']>('snapshotter', { name: 'fake' }),
     jobs: partial('jobs', {}),
     logs: partial('logs', {}),
     builder: partial('builder', {}),
