@@ -29,7 +29,7 @@ export function checkSysctls(
     const refuse = (why: string, hint?: string) => {
       throw new EngineError('InvalidArgument', 'SYSCTL_INVALID', `sysctl ${JSON.stringify(name)} ${why}`, { hint });
     };
-    if (/[\0\n]/.test(value) || name.split(/[./]/).includes('')) refuse('is not one that can be set');
+    if (/[\0\n]/.test(value) || !/^[\w.:@/-]+$/.test(name) || name.split(/[./]/).includes('')) refuse('is not one that can be set');
     const plain = normalize(name);
     if (plain.startsWith('net.')) {
       if (shared.network === 'host') refuse('not allowed in host network namespace');
