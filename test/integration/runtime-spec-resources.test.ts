@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { HostConfig } from '../../src/api-types/container.ts';
+import { listMounts } from '../../src/kernel/mount.ts';
 import { readControls } from '../../src/runtime/spec/controls.ts';
 import { cannotRun, closeHarness, collect, type Harness, makeHarness, run } from './runtime-support.ts';
 
@@ -138,7 +138,7 @@ test("a parent of its own is taken, and only the container's group goes with it"
 });
 
 function cgroupRoots(): string[] {
-  return execFileSync('findmnt', ['-rnt', 'cgroup,cgroup2', '-o', 'TARGET'], { encoding: 'utf8' }).trim().split('\n');
+  return listMounts().flatMap(({ type, mountPoint }) => (type === 'cgroup' || type === 'cgroup2' ? [mountPoint] : []));
 }
 
 test('ulimits and the score for the OOM killer', { skip }, async () => {
