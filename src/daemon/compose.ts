@@ -31,6 +31,7 @@ import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
 import { RegistryClient } from '../transport/registry/client.ts';
 import { LocalVolumeDriver } from '../volumes/drivers/local.ts';
+import { PluginVolumeDrivers } from '../volumes/drivers/plugin.ts';
 import { VolumeService } from '../volumes/service.ts';
 import { findPrograms, type Programs } from './choose.ts';
 import type { DaemonConfig } from './config.ts';
@@ -93,6 +94,10 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const volumes = new VolumeService({
     ...volumePaths,
     drivers: [new LocalVolumeDriver(volumePaths)],
+    plugins: new PluginVolumeDrivers({
+      runDirectory: join(config.run, 'volumes/plugins'),
+      onError: (plugin, error) => log.error({ err: error, plugin }, 'a volume plugin could not be told of containers that are gone'),
+    }),
     usedBy: (name) => containers.volumeUsers(name),
   });
   const runtimePaths = new RuntimePaths({ root: config.root, run: config.run });

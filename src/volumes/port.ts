@@ -37,10 +37,10 @@ export interface VolumeDriver {
 export interface VolumeDriverFinder {
   /** Undefined when there is none of this name. */
   find(name: string): Promise<VolumeDriver | undefined>;
-  /** Those that were found so far and answer. */
+  /** Those that were found so far. */
   active(): VolumeDriver[];
-  /** Names of all that there are, without asking them anything. */
-  names(): string[];
+  /** As a driver's, for all that have users; waits for none of them. */
+  recover(isUser: (user: string) => boolean): void;
 }
 
 /** Named places that outlive containers. Names are `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 bytes. */

@@ -73,9 +73,9 @@ export class VolumeService implements Volumes {
     const known = await Promise.all(records.flatMap((record) => (record === undefined ? [] : [this.#listed(record)])));
     const volumes = known.filter((volume) => volume !== undefined);
     const names = new Set(volumes.map(({ name }) => name));
-    for (const driver of this.#active()) {
-      // One that does not answer keeps nobody from seeing the others' volumes.
-      const found = await driver.list().catch(() => []);
+    // One that does not answer keeps nobody from seeing the others' volumes.
+    const others = await Promise.all(this.#active().map(async (driver) => ({ driver, found: await driver.list().catch(() => []) })));
+    for (const { driver, found } of others) {
       for (const { name, mountpoint } of found) {
         if (names.has(name)) continue;
         names.add(name);
@@ -86,7 +86,7 @@ export class VolumeService implements Volumes {
   }
 
   async mount(name: string, user: string, { subpath }: { subpath?: string | undefined } = {}): Promise<string> {
-    const driver = await this.#driverOf(name);
+    const driver = isVolumeName(name) ? await this.#driverOf(name) : undefined;
     if (driver === undefined) throw volumeNotFound(name);
     const { mountpoint } = await driver.mount(name, user);
     if (!subpath) return mountpoint;
@@ -106,11 +106,12 @@ export class VolumeService implements Volumes {
 
   async recover(isUser: (user: string) => boolean): Promise<void> {
     for (const owner of this.#subpaths.users()) if (!isUser(owner.user)) this.#subpaths.unmount(owner);
-    for (const driver of [...this.#options.drivers, ...this.#active()]) await driver.recover(isUser);
+    this.#options.plugins?.recover(isUser);
+    for (const driver of this.#options.drivers) await driver.recover(isUser);
   }
 
   drivers(): string[] {
-    return [...new Set([...this.#options.drivers.map(({ name }) => name), ...(this.#options.plugins?.names() ?? [])])].sort();
+    return [...this.#options.drivers, ...this.#active()].map(({ name }) => name).sort();
   }
 
   async size(name: string): Promise<number | undefined> {
