@@ -68,9 +68,15 @@ export async function serveText(t: TestContext, netns: string | undefined, port:
   await background(t, netns, script);
 }
 
+/** A TCP server of both families that tells whoever connects its address. */
+export async function servePeer(t: TestContext, netns: string | undefined, port: number): Promise<void> {
+  const script = `require('net').createServer((c)=>c.end(c.remoteAddress.replace('::ffff:',''))).listen(${port},'::',()=>console.log('ready'))`;
+  await background(t, netns, script);
+}
+
 /** A UDP server that answers every packet with `text`. */
-export async function serveUdp(t: TestContext, netns: string, port: number, text: string): Promise<void> {
-  const script = `const s=require('dgram').createSocket('udp4');s.on('message',(_,a)=>s.send(${JSON.stringify(text)},a.port,a.address));s.bind(${port},()=>console.log('ready'))`;
+export async function serveUdp(t: TestContext, netns: string, port: number, text: string, ip = '0.0.0.0'): Promise<void> {
+  const script = `const s=require('dgram').createSocket('${ip.includes(':') ? 'udp6' : 'udp4'}');s.on('message',(_,a)=>s.send(${JSON.stringify(text)},a.port,a.address));s.bind(${port},${JSON.stringify(ip)},()=>console.log('ready'))`;
   await background(t, netns, script);
 }
 
@@ -92,7 +98,7 @@ export function ask(address: string, port: number, netns?: string): Promise<stri
 
 /** What a UDP server answers to the host; '' when nothing comes within a second. */
 export function askUdp(address: string, port: number): Promise<string> {
-  const socket = createSocket('udp4');
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   return new Promise<string>((resolve) => {
     const timer = setTimeout(() => resolve(''), 1000);
     socket.once('message', (message) => {
@@ -110,7 +116,7 @@ export function hostAddress(): Promise<string> {
 
 /** Links, iptables lines and processes that carry a root's id. */
 export async function traces(rootId: string): Promise<string> {
-  return shell(`{ ip -o link; iptables-save; } | grep ${rootId}; pgrep -fa ${rootId} | grep -v pgrep`);
+  return shell(`{ ip -o link; iptables-save; ip6tables-save; } | grep ${rootId}; pgrep -fa ${rootId} | grep -v pgrep`);
 }
 
 /** Tries until it does not throw, for two seconds: the kernel ends links and namespaces in its own time. */

@@ -186,8 +186,8 @@ export class BridgeDriver implements NetworkDriver {
     }
     const hasIpv6 = endpoint.ipv6Address !== '';
     inNetns(netns, () => {
-      // Neighbours must not be able to give a container routes by router advertisements.
-      writeSysctl(`ipv6/conf/${endpoint.interface}/${hasIpv6 ? 'accept_ra' : 'disable_ipv6'}`, hasIpv6 ? '0' : '1');
+      if (hasIpv6) setIpv6Sysctls(endpoint.interface);
+      else writeSysctl(`ipv6/conf/${endpoint.interface}/disable_ipv6`, '1');
       applyEndpointSysctls(endpoint);
     });
     using inside = new NetlinkSocket('route', netns);
@@ -282,6 +282,13 @@ function portSettings({ icc }: BridgeOptions): { hairpin: boolean; isolated: boo
 function setBridgeSysctls(name: string, { ipv6, subnets }: Definition): void {
   // Connections from the host's own 127.0.0.1 to a published port leave through the bridge with that source until masqueraded.
   if (subnets.some(({ gateway }) => parseIp(gateway)?.family === 4)) writeSysctl(`ipv4/conf/${name}/route_localnet`, '1');
-  writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
+  setIpv6Sysctls(name);
   writeSysctl(`ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1');
+}
+
+function setIpv6Sysctls(name: string): void {
+  // Neighbours must not be able to give routes by router advertisements.
+  writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
+  // Addresses are the engine's to give: none is taken. While the link's own were being asked for, nothing could be forwarded to a container.
+  writeSysctl(`ipv6/conf/${name}/accept_dad`, '0');
 }
