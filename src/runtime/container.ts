@@ -38,6 +38,8 @@ export class Container {
   monitorWatch: { ended: Promise<void>; close(): void } | undefined;
   restartTimer: NodeJS.Timeout | undefined;
   backoffMs = 0;
+  /** Whether it has been told of this run that the kernel killed in it. */
+  oomTold = false;
   /** Under way after an end: until then its ports and its name are not free. */
   cleaning: Promise<void> | undefined;
   /** Called when the monitor takes connections and the process has not begun. */

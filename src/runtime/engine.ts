@@ -20,6 +20,7 @@ import { HealthChecks } from './health.ts';
 import { hostFacts } from './host-facts.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { checkName } from './names.ts';
+import { OomWatch } from './oom-watch.ts';
 import { RuntimePaths } from './paths.ts';
 import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, RootView, StatsSample, WaitCondition } from './port.ts';
 import { openPaths } from './processes.ts';
@@ -70,6 +71,7 @@ export class ContainerEngine implements Containers {
   readonly #control: Control;
   readonly #execs: ExecSessions;
   readonly #health: HealthChecks;
+  readonly #oom: OomWatch;
 
   constructor(options: ContainerEngineOptions) {
     const paths = new RuntimePaths(options.paths);
@@ -84,7 +86,7 @@ export class ContainerEngine implements Containers {
       initPath: options.initPath,
       registry: new Registry(paths),
       emit: (container, action, attributes) => {
-        this.#followHealth(container, action);
+        this.#follow(container, action);
         onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) });
       },
       report: (container, error) => onError?.(container, error),
@@ -94,6 +96,7 @@ export class ContainerEngine implements Containers {
     this.#control = new Control(this.#context);
     this.#execs = new ExecSessions(this.#context);
     this.#health = new HealthChecks(this.#context, this.#execs);
+    this.#oom = new OomWatch(this.#context);
   }
 
   async create(request: CreateContainerRequest, options: { name?: string } = {}): Promise<{ record: ContainerRecord; warnings: string[] }> {
@@ -341,12 +344,17 @@ export class ContainerEngine implements Containers {
 
   async recover(): Promise<void> {
     await recover(this.#context, this.#lifecycle);
-    for (const container of this.#context.registry.all()) this.#health.resume(container);
+    for (const container of this.#context.registry.all()) {
+      if (container.record.state.status !== 'running') continue;
+      this.#health.resume(container);
+      this.#oom.begin(container);
+    }
   }
 
   /** Containers run on. */
   async close(): Promise<void> {
     this.#health.close();
+    this.#oom.close();
     this.#execs.close();
     this.#lifecycle.close();
     await Promise.all(
@@ -355,7 +363,9 @@ export class ContainerEngine implements Containers {
     await this.#context.cgroups.removeEmpty(this.#context.cgroupParent);
   }
 
-  #followHealth(container: Container, action: ContainerEvent['action']): void {
+  #follow(container: Container, action: ContainerEvent['action']): void {
+    if (action === 'start') this.#oom.begin(container);
+    else if (action === 'die') this.#oom.end(container);
     if (action === 'start') this.#health.begin(container);
     else if (action === 'unpause') this.#health.resume(container);
     else if (action === 'pause' || action === 'die') this.#health.suspend(container);

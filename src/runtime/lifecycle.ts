@@ -138,7 +138,7 @@ export class Lifecycle {
         : { status: 'restarting', ...ended };
     record.endpoints = [];
     this.#forgetRun(container);
-    if (exit.oomKilled) context.emit(container, 'oom');
+    if (exit.oomKilled && !container.oomTold) context.emit(container, 'oom');
     context.emit(container, 'die', { exitCode: String(exit.exitCode) });
     this.#announceExit(container, exit.exitCode, exit.error);
     const saved = await context.registry.saveIfRoom(container);

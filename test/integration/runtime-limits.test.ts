@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineError } from '../../src/base/errors.ts';
 import { Cgroups } from '../../src/runtime/cgroups.ts';
-import { cannotRun, closeHarness, execIn, type Harness, makeHarness, startIn } from './runtime-support.ts';
+import { cannotRun, closeHarness, eventually, execIn, type Harness, makeHarness, startIn } from './runtime-support.ts';
 
 const skip = cannotRun;
 let harness: Harness;
@@ -110,6 +110,21 @@ test('stats read what the kernel counts, and say nothing of what does not run', 
   await harness.engine.kill(id);
   await harness.engine.wait(id);
   assert.equal(await harness.engine.stats(id), undefined);
+  await harness.engine.remove(id);
+});
+
+test('a kill for want of memory is told at once, though the container goes on', { skip }, async () => {
+  harness.events.length = 0;
+  const id = await startIn(harness, ['sh', '-c', 'head -c 60000000 /dev/zero | tr "\\0" "x" | busybox sort > /dev/null; sleep 60'], {
+    HostConfig: { Memory: 10 << 20, MemorySwap: 10 << 20 },
+  });
+  await eventually(() => harness.events.includes('oom'), 'it is told');
+  assert.equal((await harness.engine.get(id)).state.status, 'running');
+  await harness.engine.kill(id);
+  await harness.engine.wait(id);
+  const { state } = await harness.engine.get(id);
+  assert.ok(state.status === 'exited' && state.oomKilled);
+  assert.equal(harness.events.filter((event) => event === 'oom').length, 1);
   await harness.engine.remove(id);
 });
 

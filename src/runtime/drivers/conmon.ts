@@ -56,6 +56,8 @@ const file = {
  */
 export class ConmonMonitor {
   readonly command: string;
+  /** In the bundle, once the kernel has killed in the container for want of memory. */
+  readonly oomFile = file.oom;
   readonly #createTimeoutMs: number;
   readonly #control = new ControlQueue();
 
