@@ -120,7 +120,7 @@ async function attach(
 }
 
 function hasNetwork(record: ContainerRecord): boolean {
-  return networkMode(record.hostConfig).kind === 'network' && record.networks.length > 0;
+  return networkMode(record.hostConfig).kind === 'network';
 }
 
 /** A terminal's stdin must stay open when a client leaves; a pipe's ends with the one client that it was opened for. */
