@@ -1,5 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
+import { unmountIfMounted } from '../kernel/mount.ts';
 import { killProcess } from '../kernel/process.ts';
 import { cleanUpLocked } from './clean-up.ts';
 import type { Container } from './container.ts';
@@ -135,6 +136,7 @@ async function removeLeftovers(context: EngineContext): Promise<void> {
       await attempt(id, () => context.cgroups.remove(name === id ? containerCgroup(context, id) : monitorCgroup(context, id)));
   }
   for (const id of stale(await namesIn(context.paths.bundles))) {
+    for (const name of ['shm', 'userns']) unmountIfMounted(context.paths.bundle(id, name));
     await attempt(id, () => rm(context.paths.bundle(id), { recursive: true, force: true }));
   }
   const known = new Set(context.registry.all().map(({ id }) => id));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { OciRuntime } from '../drivers/oci-runtime.ts';
 import { cgroupPlace, checkCgroupParent } from './cgroup-path.ts';
 
 test("with cgroupfs a group lies in the engine's own or in the one that is asked", () => {
@@ -14,6 +15,12 @@ test('with systemd it is a scope in a slice, whose name says where it lies', () 
   });
   assert.equal(cgroupPlace('systemd', '/x', 'a-b-c.slice', 'id').path, '/a.slice/a-b.slice/a-b-c.slice/slipway-id.scope');
   assert.equal(cgroupPlace('systemd', '/x', '-.slice', 'id').path, '/slipway-id.scope');
+});
+
+test('the runtime is told whose groups they are', () => {
+  const runtime = (more: object) => new OciRuntime({ name: 'r', command: '/r', root: '/state', ...more }).globalArguments;
+  assert.deepEqual(runtime({}), ['--root=/state']);
+  assert.deepEqual(runtime({ systemdCgroup: true, args: ['--debug'] }), ['--debug', '--root=/state', '--systemd-cgroup']);
 });
 
 test('what can be no parent is refused', () => {
