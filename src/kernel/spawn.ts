@@ -1,11 +1,10 @@
-import { closeSync } from 'node:fs';
+import { accessSync, closeSync, constants } from 'node:fs';
 import { check, cString, declare, errnoNumbers, lastErrno, pinned, SystemCallError } from './libc.ts';
 
 // Node's spawn forks: it copies the page tables of the whole process and makes both copy pages that they write to. That costs 1 ms and 4 ms more
 // for each 100 MB that the daemon holds, on the event loop. posix_spawn(3) shares the memory until exec and takes 0.3 ms whatever the size.
 
-const spawn = declare('int posix_spawn(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
-const spawnp = declare('int posix_spawnp(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
+const posixSpawn = declare('int posix_spawn(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
 const actionsInit = declare('int posix_spawn_file_actions_init(uintptr_t)');
 const actionsDestroy = declare('int posix_spawn_file_actions_destroy(uintptr_t)');
 const actionsDup2 = declare('int posix_spawn_file_actions_adddup2(uintptr_t, int, int)');
@@ -56,7 +55,7 @@ const pidResult = pinned(8);
 const statusResult = pinned(8);
 
 /**
- * Starts a program: `file` with a slash is a path, without one it is searched on this process's PATH. It gets default signal handling. Throws the
+ * Starts a program: `file` with a slash is a path, without one it is searched on the PATH of `env`. It gets default signal handling. Throws the
  * system's error (ENOENT, EACCES, E2BIG, EAGAIN) when it cannot be run. Only on the main thread: the end is learnt from SIGCHLD.
  */
 export function spawnProcess(file: string, args: readonly string[], options: SpawnOptions): SpawnedProcess {
@@ -67,14 +66,26 @@ export function spawnProcess(file: string, args: readonly string[], options: Spa
     addActions(options, duplicates);
     prepareAttributes(options.newSession ?? false);
     const block = packStrings([file, ...args], environment(options.env));
-    const call = file.includes('/') ? spawn : spawnp;
-    const error = call(pidResult.address, cString(file), actions.address, attributes.address, block.argv, block.envp);
+    const path = file.includes('/') ? file : search(file, options.env.PATH ?? '');
+    const error = posixSpawn(pidResult.address, cString(path), actions.address, attributes.address, block.argv, block.envp);
     if (error !== 0) throw new SystemCallError('spawn', error, file);
     return reaper.adopt(pidResult.view.getInt32(0, true));
   } finally {
     actionsDestroy(actions.address);
     for (const fd of duplicates) closeSync(fd);
   }
+}
+
+function search(name: string, path: string): string {
+  for (const directory of path.split(':')) {
+    try {
+      accessSync(`${directory}/${name}`, constants.X_OK);
+      return `${directory}/${name}`;
+    } catch {
+      // Not in this one.
+    }
+  }
+  throw new SystemCallError('spawn', errnoNumbers.ENOENT ?? 2, name);
 }
 
 function addActions({ stdio, cwd }: SpawnOptions, duplicates: number[]): void {
