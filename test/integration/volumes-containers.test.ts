@@ -164,8 +164,9 @@ describe('volumes of containers', { skip, timeout: 180_000 }, () => {
       mkdirSync(path);
       mount({ source: 'none', target: path, type: 'tmpfs' });
     }
-    spawnSync('mount', ['--make-shared', shared]);
-    spawnSync('mount', ['--make-private', apart]);
+    const [MS_PRIVATE, MS_SHARED] = [1 << 18, 1 << 20];
+    mount({ source: 'none', target: shared, type: 'none', flags: MS_SHARED });
+    mount({ source: 'none', target: apart, type: 'none', flags: MS_PRIVATE });
     const bind = (path: string, how: string) => ['run', '--rm', '--network', 'none', '--privileged', '-v', `${path}:/mnt:${how}`, 'bb:1'];
     fail([...bind(apart, 'rshared'), 'true'], new RegExp(`path ${apart} is mounted on ${apart} but it is not a shared mount`));
     fail([...bind(apart, 'rslave'), 'true'], /but it is not a shared or slave mount/);
@@ -265,12 +266,20 @@ describe('volumes of containers', { skip, timeout: 180_000 }, () => {
     succeed(['rm', '-f', 'warm']);
   });
 
-  test('cp into a read-only root is refused, into its writable volume not', () => {
+  test('cp into a read-only root is refused, into its writable volume not, and is told of', async () => {
     succeed(['create', '--name', 'fixed', '--read-only', '-v', 'fixed:/data', 'bb:1', 'true']);
     const file = join(folder, 'a-file');
     fail(['cp', file, 'fixed:/root/'], /container rootfs is marked read-only/);
     succeed(['cp', file, 'fixed:/data/']);
     assert.ok(existsSync(join(data('fixed'), 'a-file')));
+    succeed(['cp', 'fixed:/etc/passwd', join(folder, 'passwd')]);
+    const filters = encodeURIComponent(JSON.stringify({ container: ['fixed'] }));
+    const { text } = await call(here.socket, 'GET', `/v1.43/events?since=0&until=${Date.now() / 1000}&filters=${filters}`);
+    const actions = text
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { Action: string }).Action);
+    assert.deepEqual(actions, ['create', 'extract-to-dir', 'archive-path']);
     succeed(['rm', 'fixed']);
   });
 

@@ -33,9 +33,11 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
   });
 
   app.get<Named>('/containers/:name/export', async (request, reply) => {
-    const { id, stubs = [] } = await containers.get(request.params.name);
+    const record = await containers.get(request.params.name);
+    const { id, stubs = [] } = record;
     const signal = requestSignal(reply, services.shutdown);
     const tree = await services.snapshotter.capture(id, { stubs, signal });
+    tell(services, 'export', record);
     await sendChunks(reply, services.shutdown, 'application/x-tar', (signal) => services.archives.exportTree(tree.id, { signal }));
   });
 
@@ -62,9 +64,10 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
   app.get<Named>('/containers/:name/archive', async (request, reply) => {
     const path = new Query(request.query).required('path');
     const signal = requestSignal(reply, services.shutdown);
-    await withRoot(services, request.params.name, async ({ root }) => {
+    await withRoot(services, request.params.name, async ({ root, record }) => {
       const stat = await jobs.run<PathStat>('api.stat', { root, path }, { signal });
       reply.header(statHeader, encodePathStat(stat));
+      tell(services, 'archive-path', record);
       const { tmpDir } = services;
       await sendChunks(reply, services.shutdown, 'application/x-tar', (signal) => packedStream(jobs, { root, path, tmpDir, signal }));
     });
@@ -78,7 +81,7 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
     await containers.get(request.params.name);
     const signal = requestSignal(reply, services.shutdown);
     await using upload = await receiveUpload(request.body, services.tmpDir, signal);
-    await withRoot(services, request.params.name, ({ root, record, view }) => {
+    await withRoot(services, request.params.name, async ({ root, record, view }) => {
       const params: ExtractParams = {
         root,
         path,
@@ -88,10 +91,16 @@ export function archiveRoutes(app: FastifyInstance, services: Services): void {
         owner: toUser && record.config.User ? view.user() : undefined,
         readOnly: { root: record.hostConfig.ReadonlyRootfs ?? false, mounts: visibleMounts(record) },
       };
-      return jobs.run('api.extract', params, { signal });
+      await jobs.run('api.extract', params, { signal });
+      tell(services, 'extract-to-dir', record);
     }).catch(explainReadOnly);
     return reply.code(200).send();
   });
+}
+
+function tell({ events }: Services, action: string, { id, name, image, config }: ContainerRecord): void {
+  const from = image.reference || image.id;
+  events.publish({ type: 'container', action, id, from, attributes: { ...(config.Labels ?? {}), image: from, name } });
 }
 
 /** A tmpfs is there only while its container runs. */
