@@ -9,6 +9,7 @@ import { capabilities } from './spec/capabilities.ts';
 import { resolveCommand } from './spec/command.ts';
 import { mergeEnv, processEnv } from './spec/environment.ts';
 import { InRoot } from './spec/in-root.ts';
+import { rlimits } from './spec/limits.ts';
 import { parseSecurityOptions } from './spec/security.ts';
 import type { ProcessSpec } from './spec/types.ts';
 import { resolveUser } from './spec/user.ts';
@@ -32,6 +33,8 @@ export function execProcess(context: EngineContext, container: Container, exec: 
   );
   const security = parseSecurityOptions(hostConfig.SecurityOpt ?? []);
   const apparmor = apparmorProfile(security.apparmor, { Privileged: privileged }, context.facts.apparmor);
+  const { hardLimits, capabilities: own, settings } = context.facts;
+  const limits = rlimits(hostConfig.Ulimits, hardLimits, own.includes('CAP_SYS_RESOURCE'), settings.defaultUlimits);
   return {
     terminal: exec.tty,
     ...(exec.tty && size ? { consoleSize: { height: size.rows, width: size.columns } } : {}),
@@ -40,6 +43,7 @@ export function execProcess(context: EngineContext, container: Container, exec: 
     env,
     cwd,
     capabilities: { bounding: granted, effective: granted, permitted: granted, inheritable: [], ambient: [] },
+    ...(limits.rlimits.length > 0 ? { rlimits: limits.rlimits } : {}),
     noNewPrivileges: security.noNewPrivileges,
     ...(apparmor ? { apparmorProfile: apparmor } : {}),
   };
