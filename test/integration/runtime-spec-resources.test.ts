@@ -154,6 +154,28 @@ test('ulimits and the score for the OOM killer', { skip }, async () => {
   assert.equal(stdout, '100\n200\n0\n321\n');
 });
 
+test("a process that is added has the container's ulimits", { skip }, async () => {
+  const { record } = await harness.engine.create({
+    Image: 'busybox',
+    Cmd: ['sleep', '60'],
+    HostConfig: { NetworkMode: 'none', Ulimits: [{ Name: 'nofile', Soft: 111, Hard: 222 }] },
+  });
+  await harness.engine.start(record.id);
+  const exec = await harness.engine.execCreate(record.id, {
+    args: ['sh', '-c', 'ulimit -n; ulimit -Hn'],
+    tty: false,
+    openStdin: false,
+    attachStdout: true,
+    attachStderr: true,
+    env: [],
+    privileged: false,
+  });
+  const attachment = await harness.engine.execStart(exec.id, { detach: false });
+  assert.ok(attachment);
+  assert.equal((await collect(attachment)).stdout, '111\n222\n');
+  await harness.engine.remove(record.id, { force: true });
+});
+
 test("a score below the engine's own is raised to it when nobody may lower it", { skip }, async () => {
   const { record, warnings } = await harness.engine.create({
     Image: 'busybox',
