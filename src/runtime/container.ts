@@ -13,7 +13,9 @@ export type Run = {
 /** Written before the step that it names and taken away after: what a crash in between left is repaired by the next engine. */
 export type Intent =
   /** `run`: it is to be started and removes itself, and nobody else would if the start never came. */
-  | { action: 'create' | 'run' | 'start'; atMs: number }
+  | { action: 'run' | 'start'; atMs: number }
+  /** `volumes`: names of anonymous ones that are being made for it. */
+  | { action: 'create'; atMs: number; volumes: string[] }
   /** `volumes`: its anonymous ones go with it. */
   | { action: 'remove'; atMs: number; volumes: boolean };
 

@@ -49,6 +49,7 @@ async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, conta
     // Nobody was told of a creation that did not end, or waits for a start that was about to come; a removal was asked for.
     await stopHalfMade(context, container);
     await cleanUpLocked(context, container);
+    if (intent.action === 'create') await removeMade(context, record, intent.volumes);
     await lifecycle.removeLocked(container, { volumes: intent.action === 'remove' ? intent.volumes : true });
   } else if (intent?.action === 'start') {
     await stopHalfMade(context, container);
@@ -69,6 +70,12 @@ async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, conta
   } else if (record.state.status === 'exited' && record.hostConfig.AutoRemove) {
     await lifecycle.removeLocked(container, { volumes: true });
   }
+}
+
+/** Volumes that were being made, however far that came. */
+async function removeMade(context: EngineContext, record: Container['record'], volumes: readonly string[]): Promise<void> {
+  record.mounts = record.mounts.filter(({ name }) => name === undefined || !volumes.includes(name));
+  for (const name of volumes) await context.volumes.remove(name, { force: true });
 }
 
 /** A record says that it runs: look. */

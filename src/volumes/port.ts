@@ -47,9 +47,15 @@ export interface VolumeDriverFinder {
 export interface Volumes {
   /**
    * Answers the one that exists when `options` and `driver` are not given or the same; Conflict otherwise. Without a name: an anonymous one of 64 hex
-   * digits.
+   * digits. `anonymous` says so of one that the caller has named, to know it again after a crash.
    */
-  create(options: { name?: string; labels?: Record<string, string>; options?: Record<string, string>; driver?: string }): Promise<Volume>;
+  create(options: {
+    name?: string;
+    anonymous?: boolean;
+    labels?: Record<string, string>;
+    options?: Record<string, string>;
+    driver?: string;
+  }): Promise<Volume>;
   get(name: string): Promise<Volume>;
   list(): Promise<Volume[]>;
   /**

@@ -50,7 +50,7 @@ export class VolumeService implements Volumes {
     }
     const driver = await this.#driver(request.driver || this.#options.drivers[0].name, `create ${name}`);
     await driver.create(name, options);
-    const anonymous = !request.name;
+    const anonymous = request.anonymous ?? !request.name;
     await this.#records.save({
       name,
       driver: driver.name,

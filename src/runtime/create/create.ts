@@ -10,7 +10,7 @@ import { checkConfig, mergeConfig } from './config.ts';
 import { copyUp } from './copy-up.ts';
 import { checkHost, checkHostNow } from './host.ts';
 import { chooseIdMap } from './id-map.ts';
-import { mountRequests } from './mounts.ts';
+import { type MountRequest, mountRequests } from './mounts.ts';
 import { endpointConfigs } from './network-mode.ts';
 import { checkNetworking } from './networking.ts';
 import { portBindings } from './ports.ts';
@@ -41,7 +41,6 @@ export async function createContainer(
   let resolved: ResolvedMounts | undefined;
   try {
     const { requests, inherited } = planMounts(config, hostConfig, find);
-    resolved = await resolveMounts(requests, context, idMap);
     const record: ContainerRecord = {
       id,
       name,
@@ -50,7 +49,7 @@ export async function createContainer(
       config,
       hostConfig,
       args,
-      mounts: [...resolved.mounts, ...inherited],
+      mounts: [],
       networks: endpointConfigs({ ...request, HostConfig: hostConfig }),
       endpoints: [],
       ports: portBindings(hostConfig, config.ExposedPorts),
@@ -61,6 +60,9 @@ export async function createContainer(
       ...(idMap ? { idMap } : {}),
     };
     const container = new Container(record);
+    await announce(context, container, requests);
+    resolved = await resolveMounts(requests, context, idMap);
+    record.mounts = [...resolved.mounts, ...inherited];
     await layDown(context, container, resolved.copyUp);
     registry.add(container);
     return { container, warnings };
@@ -89,14 +91,25 @@ function planMounts(config: ContainerConfig, host: HostConfig, find: (name: stri
   // Of several that bring the same place, the last one counts.
   const inherited = [...new Map(others.map((mount) => [mount.destination, mount])).values()];
   const taken = new Set(inherited.map(({ destination }) => destination));
-  return { requests: requests.filter(({ destination }) => !taken.has(destination)), inherited };
+  return { requests: requests.filter(({ destination }) => !taken.has(destination)).map(withName), inherited };
+}
+
+function withName(request: MountRequest): MountRequest {
+  if (request.type !== 'volume' || request.name !== undefined) return request;
+  return { ...request, name: randomBytes(32).toString('hex'), anonymous: true };
+}
+
+/** Before anything is made. Anonymous volumes have names by now, so that a later engine can take them away again. */
+async function announce(context: EngineContext, container: Container, requests: readonly MountRequest[]): Promise<void> {
+  const volumes = requests.flatMap((request) => (request.type === 'volume' && request.anonymous && request.name ? [request.name] : []));
+  container.intent = { action: 'create', atMs: context.now(), volumes };
+  await context.registry.prepareFolder(container.id);
+  if (volumes.length > 0) await context.registry.save(container);
 }
 
 /** Record with its intent, snapshot, volumes' content, record without: in this order, so that a crash leaves what can be told apart. */
 async function layDown(context: EngineContext, container: Container, fills: ResolvedMounts['copyUp']): Promise<void> {
   const { record } = container;
-  container.intent = { action: 'create', atMs: context.now() };
-  await context.registry.prepareFolder(container.id);
   const [, snapshot] = await Promise.all([
     context.registry.save(container),
     context.snapshotter.create(container.id, record.image.tree, {

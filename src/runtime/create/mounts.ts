@@ -8,7 +8,9 @@ export type MountRequest =
   | { type: 'bind'; source: string; destination: string; readOnly: boolean; propagation: string; makeSource: boolean }
   | {
       type: 'volume';
+      /** Undefined for an anonymous one, until it is given a name of its own. */
       name?: string;
+      anonymous?: boolean;
       destination: string;
       readOnly: boolean;
       copyUp: boolean;

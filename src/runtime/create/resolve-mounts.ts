@@ -68,14 +68,15 @@ async function resolveVolume(
   idMap: IdMap | undefined,
   result: ResolvedMounts,
 ): Promise<void> {
-  const { name, labels, driver, options, destination, readOnly, subpath } = request;
+  const { name, anonymous, labels, driver, options, destination, readOnly, subpath } = request;
   const volume = await volumes.create({
     ...(name ? { name } : {}),
+    ...(anonymous ? { anonymous } : {}),
     ...(labels ? { labels } : {}),
     ...(driver ? { driver } : {}),
     ...(options ? { options } : {}),
   });
-  if (name === undefined) result.made.push(volume.name);
+  if (anonymous) result.made.push(volume.name);
   if (idMap && volume.driver === 'local') giveEmptyVolume(volume.mountpoint, idMap);
   result.mounts.push({
     type: 'volume',
