@@ -12,6 +12,9 @@ import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
+import { CniDriver } from '../network/drivers/cni.ts';
+import type { NetworkDriver } from '../network/drivers/port.ts';
+import { WireDriver } from '../network/drivers/wire.ts';
 import { LocalNetworks } from '../network/local-networks.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
@@ -82,6 +85,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     runDirectory: config.run,
     rootId,
     aardvarkPath: programs.aardvark,
+    drivers: makeNetworkDrivers(config, log),
     settings: {
       defaultSubnet: config.network.subnet,
       pools: config.network.pools,
@@ -211,6 +215,22 @@ async function leaveHost({
   if (inUse) return;
   await networks.dismantle();
   await new Cgroups().remove(`/slipway-${rootId}`);
+}
+
+/** Beside bridges, which the engine itself makes. */
+function makeNetworkDrivers({ network }: DaemonConfig, log: Logger): Map<string, NetworkDriver> {
+  return new Map<string, NetworkDriver>([
+    ['macvlan', new WireDriver('macvlan')],
+    ['ipvlan', new WireDriver('ipvlan')],
+    [
+      'cni',
+      new CniDriver({
+        configDirectory: network.cniConfig ?? '/etc/cni/net.d',
+        pluginDirectories: network.cniPlugins ?? ['/usr/lib/cni', '/opt/cni/bin'],
+        log: (message) => log.warn(message),
+      }),
+    ],
+  ]);
 }
 
 function makeRuntimes(config: DaemonConfig, programs: Programs, cgroupDriver: RuntimeSettings['cgroupDriver']) {

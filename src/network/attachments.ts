@@ -10,8 +10,8 @@ export type AttachedEndpoint = Endpoint & {
   gatewayPriority: number;
   /** Com.docker.network.endpoint.* as given. */
   driverOptions?: Record<string, string>;
-  /** What a CNI plugin answered to ADD, which DEL is given again. */
-  cniResult?: unknown;
+  /** What CNI plugins were asked for, and answered to ADD: DEL is given both again. */
+  cni?: { ips: string[]; macAddress: string; result: unknown };
 };
 
 /**
@@ -106,7 +106,7 @@ export class Attachments {
 }
 
 /** As the port gives it out. */
-export function toEndpoint({ gatewayPriority: _, driverOptions: _options, cniResult: _result, ...endpoint }: AttachedEndpoint): Endpoint {
+export function toEndpoint({ gatewayPriority: _, driverOptions: _options, cni: _cni, ...endpoint }: AttachedEndpoint): Endpoint {
   return structuredClone(endpoint);
 }
 

@@ -21,7 +21,10 @@ export async function defineNetwork(options: CreateOptions, context: Context): P
   const id = newNetworkId();
   const { name, internal = false, labels = {}, options: given = {}, ipv6 = false } = options;
   const part = await driver.define({ id, name, internal, options: given });
-  const addressed = driver.addressing === 'engine' ? await defineSubnets(options, part.bridge ?? '', context) : refuseSubnets(options);
+  const addressed =
+    driver.addressing === 'engine'
+      ? await defineSubnets(options, { bridge: part.bridge ?? '', onWire: driver.publishing === 'none' }, context)
+      : refuseSubnets(options);
   return {
     id,
     name,
@@ -75,7 +78,7 @@ function refuseSubnets({ subnets = [], ipv6 }: CreateOptions): { subnets: []; su
 
 async function defineSubnets(
   { subnets: asked = [], ipv6 = false, name }: CreateOptions,
-  bridge: string,
+  { bridge, onWire }: { bridge: string; onWire: boolean },
   { subnets }: Context,
 ): Promise<{ subnets: Definition['subnets']; subnetPicked: boolean }> {
   const [ipv4Asked, ipv6Asked] = byFamily(asked);
@@ -99,7 +102,8 @@ async function defineSubnets(
     const subnet = one?.subnet ? parseSubnet(one.subnet) : await subnets.pick(family);
     if (one?.subnet) {
       subnets.checkUnused(subnet);
-      await subnets.checkFree(subnet, bridge, name);
+      // Containers on the host's own wire have addresses of the host's own subnet.
+      if (!onWire) await subnets.checkFree(subnet, bridge, name);
     }
     result.push(defineSubnet(subnet, one ?? {}));
   }

@@ -167,9 +167,12 @@ export class Endpoints {
           const join = this.joinOf(attachment, endpoint);
           if (join === undefined) continue;
           await this.driverOf(join.network).ensure(join.network);
-          remade = (await this.driverOf(join.network).restore(netns, join)) || remade;
+          const made = await this.driverOf(join.network).restore(netns, join);
+          if (made === undefined) continue;
+          remade = true;
+          await this.replace(attachment.containerId, made);
         }
-        if (remade) await this.route(netns, attachment.endpoints);
+        if (remade) await this.route(netns, attachments.get(attachment.containerId)?.endpoints ?? []);
       } catch (error) {
         log(`networks of container ${attachment.containerName} could not be put back: ${toErrorData(error).message}`);
       }
@@ -186,11 +189,16 @@ export class Endpoints {
       // A plugin that sets its own default route stumbles over another.
       if (driver.addressing === 'driver') await this.clearRoutes(netns, attachment.endpoints);
       const joined = await driver.join(netns, join);
-      if (joined === endpoint) continue;
-      const now = attachments.get(containerId) ?? attachment;
-      await attachments.put({ ...now, endpoints: now.endpoints.map((each) => (each.endpointId === endpoint.endpointId ? joined : each)) });
+      if (joined !== endpoint) await this.replace(containerId, joined);
     }
     await this.route(netns, attachments.get(containerId)?.endpoints ?? []);
+  }
+
+  private async replace(containerId: string, endpoint: AttachedEndpoint): Promise<void> {
+    const attachment = this.options.attachments.get(containerId);
+    if (attachment === undefined) return;
+    const endpoints = attachment.endpoints.map((each) => (each.endpointId === endpoint.endpointId ? endpoint : each));
+    await this.options.attachments.put({ ...attachment, endpoints });
   }
 
   private async leaveAll(attachment: Attachment): Promise<void> {
@@ -198,15 +206,10 @@ export class Endpoints {
     const { containerId } = attachment;
     const joins = attachment.endpoints.flatMap((endpoint) => this.joinOf(attachment, endpoint) ?? []);
     const netns = namespaces.isLive(containerId) ? namespaces.pathOf(containerId) : undefined;
-    for (const join of joins.filter(({ network }) => this.driverOf(network).addressing === 'driver')) {
-      await this.driverOf(join.network).leave(netns, join);
-    }
+    const [behind, before] = [true, false].map((end) => joins.filter(({ network }) => this.driverOf(network).endsWithNamespace === end));
+    for (const join of before ?? []) await this.driverOf(join.network).leave(netns, join);
     await namespaces.remove(containerId);
-    await Promise.all(
-      joins
-        .filter(({ network }) => this.driverOf(network).addressing === 'engine')
-        .map((join) => this.driverOf(join.network).leave(undefined, join)),
-    );
+    await Promise.all((behind ?? []).map((join) => this.driverOf(join.network).leave(undefined, join)));
   }
 
   private async publish(containerId: string): Promise<void> {

@@ -57,12 +57,9 @@ export class Topology {
 
   /** Ports on IPv6 that no rule leads to their container. */
   proxied(): ProxiedPort[] {
-    return this.options.attachments.present().flatMap((attachment) => {
-      const published = this.published(attachment);
-      const address = (family: Family) =>
-        published.find(({ addresses, options }) => addresses[family] !== '' && options.mode[family] !== 'routed')?.addresses[family];
-      const [ipv4, ipv6] = [address(4), address(6)];
-      return attachment.ports.flatMap((binding) => {
+    return this.options.attachments.present().flatMap(({ ports, endpoints }) => {
+      const [ipv4, ipv6] = [this.reachable(endpoints, 4), this.reachable(endpoints, 6)];
+      return ports.flatMap((binding) => {
         // With an address of IPv6 in the container, rules do all but what comes to ::1.
         const byRules = ipv6 !== undefined && !['::', '::1'].includes(binding.hostIp);
         const ip = ipv6 ?? ipv4;
@@ -70,6 +67,16 @@ export class Topology {
         return [{ binding, target: { ip, port: binding.containerPort } }];
       });
     });
+  }
+
+  /** The container's address for published ports; undefined where its network publishes none on the host. */
+  private reachable(endpoints: readonly AttachedEndpoint[], family: Family): string | undefined {
+    const endpoint = gatewayEndpoint(endpoints, family);
+    const definition = endpoint === undefined ? undefined : this.options.definitions.withId(endpoint.networkId);
+    if (endpoint === undefined || definition === undefined || definition.internal) return undefined;
+    const publishes =
+      definition.driver === 'cni' || (definition.driver === 'bridge' && parseBridgeOptions(definition.options).mode[family] !== 'routed');
+    return publishes ? (family === 4 ? endpoint.ipAddress : endpoint.ipv6Address) || undefined : undefined;
   }
 
   zones(): DnsZone[] {

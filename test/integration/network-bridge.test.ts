@@ -13,6 +13,7 @@ const names = { containerName: 'web', hostname: 'web' };
 
 class FailingDriver implements NetworkDriver {
   readonly addressing = 'driver';
+  readonly endsWithNamespace = false;
   readonly publishing = 'none';
   async define() {
     return {};
@@ -25,7 +26,7 @@ class FailingDriver implements NetworkDriver {
   }
   async leave() {}
   async restore() {
-    return false;
+    return undefined;
   }
   async retire() {}
 }

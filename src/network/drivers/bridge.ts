@@ -36,6 +36,7 @@ const endOfNamespaceMs = 1000;
  */
 export class BridgeDriver implements NetworkDriver {
   readonly addressing = 'engine';
+  readonly endsWithNamespace = true;
   readonly publishing = 'engine';
   private readonly options: Options;
   private readonly serial = new Serial();
@@ -216,20 +217,17 @@ export class BridgeDriver implements NetworkDriver {
     await Promise.all(this.ending);
   }
 
-  async restore(netns: string, join: Join): Promise<boolean> {
+  async restore(netns: string, join: Join): Promise<AttachedEndpoint | undefined> {
     const { network, endpoint } = join;
     const port = this.portName(endpoint);
-    if (!linkExists(port)) {
-      await this.join(netns, join);
-      return true;
-    }
+    if (!linkExists(port)) return this.join(netns, join);
     const master = this.host.indexOf(bridgeOf(network));
     await this.host.request([
       setLink(port, { master }),
       setBridgePort(port, portSettings(parseBridgeOptions(network.options))),
       setLink(port, { up: true }),
     ]);
-    return false;
+    return undefined;
   }
 
   async retire(definition: Definition): Promise<void> {

@@ -32,6 +32,8 @@ export interface NetworkDriver {
   readonly addressing: 'engine' | 'driver';
   /** Published ports: by the engine's rules, by the driver's own means, or not at all (containers are on the wire themselves). */
   readonly publishing: 'engine' | 'driver' | 'none';
+  /** Interfaces may go with their container's namespace: `leave` is called behind its end. Else before, with the namespace. */
+  readonly endsWithNamespace: boolean;
   /** Checks options and answers the driver's part. InvalidArgument, Conflict, Unsupported. Makes nothing. */
   define(request: DefinitionRequest): Promise<DriverPart>;
   /** Makes what the network has on the host before a container joins. Cheap when it is there. Answers the network, which may have another subnet. */
@@ -43,8 +45,8 @@ export interface NetworkDriver {
   join(netns: string, join: Join): Promise<AttachedEndpoint>;
   /** Takes the interface away. Safe when half or all of it is gone; `netns` is undefined when the namespace is. */
   leave(netns: string | undefined, join: Join): Promise<void>;
-  /** Puts back what an administrator or a reboot of the network took from an endpoint that should be there. True when it had to be made anew. */
-  restore(netns: string, join: Join): Promise<boolean>;
+  /** Puts back what an administrator or another program took from an endpoint that should be there. Answers the endpoint when it was made anew. */
+  restore(netns: string, join: Join): Promise<AttachedEndpoint | undefined>;
   /** Takes the network off the host. No container is on it. */
   retire(network: Definition): Promise<void>;
 }
