@@ -224,7 +224,7 @@ export class ContainerEngine implements Containers {
 
   async remove(name: string, options: RemoveOptions = {}): Promise<void> {
     const container = this.#find(name);
-    await removeContainer({ lifecycle: this.#lifecycle, control: this.#control }, container, options);
+    await removeContainer({ context: this.#context, lifecycle: this.#lifecycle, control: this.#control }, container, options);
     this.#execs.forget(container.id);
   }
 

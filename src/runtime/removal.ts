@@ -1,7 +1,10 @@
 import { EngineError } from '../base/errors.ts';
 import type { Container } from './container.ts';
+import type { EngineContext } from './context.ts';
 import type { Control } from './control.ts';
 import type { Lifecycle } from './lifecycle.ts';
+
+type Parts = { context: EngineContext; lifecycle: Lifecycle; control: Control };
 
 export type RemoveOptions = { force?: boolean | undefined; volumes?: boolean | undefined };
 
@@ -10,7 +13,7 @@ export type RemoveOptions = { force?: boolean | undefined; volumes?: boolean | u
  * started.
  */
 export async function removeContainer(
-  { lifecycle, control }: { lifecycle: Lifecycle; control: Control },
+  { context, lifecycle, control }: Parts,
   container: Container,
   { force = false, volumes = false }: RemoveOptions,
 ): Promise<void> {
@@ -18,7 +21,7 @@ export async function removeContainer(
     if (!force) throw inProgress(container);
     await container.removal?.catch(() => undefined);
   }
-  const removal = remove(lifecycle, control, container, { force, volumes });
+  const removal = remove({ context, lifecycle, control }, container, { force, volumes });
   container.removal = removal;
   try {
     await removal;
@@ -28,15 +31,14 @@ export async function removeContainer(
 }
 
 async function remove(
-  lifecycle: Lifecycle,
-  control: Control,
+  { context, lifecycle, control }: Parts,
   container: Container,
   { force, volumes }: { force: boolean; volumes: boolean },
 ): Promise<void> {
   const { status } = container.record.state;
   if (status === 'running' || status === 'restarting') {
     if (!force) throw running(container);
-    await control.stop(container, { signal: 'SIGKILL' });
+    await end(context, control, container, volumes);
   }
   await container.exclusive(async () => {
     // An automatic removal may have been first.
@@ -44,6 +46,23 @@ async function remove(
     if (container.record.state.status === 'running') throw running(container);
     await lifecycle.removeLocked(container, { volumes });
   });
+}
+
+/** What is about to be done is written first: an engine that dies in between leaves no container that has ended and stays. */
+async function end(context: EngineContext, control: Control, container: Container, volumes: boolean): Promise<void> {
+  const mark = (intent: Container['intent']) =>
+    container.exclusive(async () => {
+      if (container.removed) return;
+      container.intent = intent;
+      await context.registry.saveIfRoom(container);
+    });
+  await mark({ action: 'remove', atMs: context.now(), volumes });
+  try {
+    await control.stop(container, { signal: 'SIGKILL' });
+  } catch (error) {
+    await mark(undefined);
+    throw error;
+  }
 }
 
 function inProgress({ record }: Container): EngineError {
