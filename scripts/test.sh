@@ -6,7 +6,8 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$top" || exit 1
 
 sh scripts/setup.sh node test build || exit 1
-PATH=$top/node_modules/.bin:$PATH
+# The docker command line that was fetched serves where the system has none.
+PATH=$top/node_modules/.bin:$PATH:$top/.clients/docker-26
 export PATH NO_COLOR=1
 
 results=$(mktemp -d) || exit 1

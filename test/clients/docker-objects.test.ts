@@ -138,17 +138,7 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
         assert.match(docker.ok(['volume', 'create']), /^[0-9a-f]{64}$/);
         assert.equal(docker.ok(['volume', 'create', 'data']), 'data');
         docker.ok(['run', '--rm', '-v', 'data:/d', 'bb:1', 'sh', '-c', 'echo kept > /d/f']);
-        docker.ok([
-          'run',
-          '-d',
-          '--name',
-          'user',
-          '--mount',
-          'type=volume,src=data,dst=/d,readonly',
-          'bb:1',
-          'sleep',
-          '1000',
-        ]);
+        docker.ok(['run', '-d', '--name', 'user', '--mount', 'type=volume,src=data,dst=/d,readonly', 'bb:1', 'sleep', '1000']);
         assert.equal(docker.ok(['exec', 'user', 'cat', '/d/f']), 'kept');
         assert.equal(docker.run(['exec', 'user', 'touch', '/d/g']).status, 1);
         assert.equal(docker.ok(['run', '--rm', '--volumes-from', 'user', 'bb:1', 'cat', '/d/f']), 'kept');
@@ -165,7 +155,7 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
         docker.ok(['rm', '-f', 'user']);
         assert.match(
           docker.ok(['volume', 'prune', '-f', ...(client === newDocker && !againstDocker ? ['-a'] : [])]),
-          /Deleted Volumes:\n[^]*Total reclaimed space: /,
+          /Deleted Volumes:\n[\s\S]*Total reclaimed space: /,
         );
         docker.run(['volume', 'rm', 'data']);
         assert.equal(docker.ok(['volume', 'ls', '-q', '-f', 'name=data']), '');
@@ -257,16 +247,16 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
           docker.ok(['info', '--format', '{{.OSType}} {{.NCPU}} {{.MemTotal}} {{.Swarm.LocalNodeState}} {{.DefaultRuntime}}']),
           /^linux \d+ \d{8,} inactive runc$/,
         );
-        assert.match(docker.ok(['info']), /Storage Driver: .*[^]*Cgroup Driver: (cgroupfs|systemd)[^]*Docker Root Dir: \//);
+        assert.match(docker.ok(['info']), /Storage Driver: .*[\s\S]*Cgroup Driver: (cgroupfs|systemd)[\s\S]*Docker Root Dir: \//);
         assert.match(
           docker.ok(['system', 'df']),
           /^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE\nImages +\d+ +\d+ .*\nContainers +0 +0 .*\nLocal Volumes .*\nBuild Cache /,
         );
-        assert.match(docker.ok(['system', 'df', '-v']), /Images space usage:\n\n[^]*bb +1 /);
+        assert.match(docker.ok(['system', 'df', '-v']), /Images space usage:\n\n[\s\S]*bb +1 /);
         docker.run(['run', '--name', 'done', 'bb:1', 'true']);
         docker.ok(['network', 'create', 'unused']);
         const pruned = docker.ok(['system', 'prune', '-f']);
-        assert.match(pruned, /Deleted Containers:\n[0-9a-f]{64}\n[^]*Deleted Networks:\nunused\n[^]*Total reclaimed space: /);
+        assert.match(pruned, /Deleted Containers:\n[0-9a-f]{64}\n[\s\S]*Deleted Networks:\nunused\n[\s\S]*Total reclaimed space: /);
         assert.match(docker.ok(['container', 'prune', '-f']), /Total reclaimed space: 0B/);
         assert.match(docker.ok(['image', 'prune', '-f']), /Total reclaimed space: /);
         assert.match(docker.ok(['builder', 'prune', '-f']), /Total( reclaimed space)?:/);

@@ -31,25 +31,42 @@ describe('Testcontainers', { skip: cannotRunDaemon, timeout: 300_000 }, async ()
   });
 
   test('it waits for a log line, for health, for HTTP and for a command', async () => {
-    const speaker = new GenericContainer('bb:1').withCommand(['sh', '-c', 'sleep 0.3; echo ready to serve; sleep 0.1; echo ready again; exec sleep 1000']);
+    const speaker = new GenericContainer('bb:1').withCommand([
+      'sh',
+      '-c',
+      'sleep 0.3; echo ready to serve; sleep 0.1; echo ready again; exec sleep 1000',
+    ]);
     await using logged = await speaker.withWaitStrategy(Wait.forLogMessage(/ready/, 2)).start();
     assert.ok(logged.getId());
-    const check = { test: ['CMD-SHELL', 'wget -qO- http://127.0.0.1/'] as ['CMD-SHELL', string], interval: 200, timeout: 5_000, retries: 20, startPeriod: 100 };
+    const check = {
+      test: ['CMD-SHELL', 'wget -qO- http://127.0.0.1/'] as ['CMD-SHELL', string],
+      interval: 200,
+      timeout: 5_000,
+      retries: 20,
+      startPeriod: 100,
+    };
     await using healthy = await web().withHealthCheck(check).withWaitStrategy(Wait.forHealthCheck()).start();
     const { text } = await call(engine.socket, 'GET', `/containers/${healthy.getId()}/json`);
     assert.equal((JSON.parse(text) as { State: { Health: { Status: string } } }).State.Health.Status, 'healthy');
     await using served = await web().withWaitStrategy(Wait.forHttp('/', 80).forStatusCode(200)).start();
     assert.ok(served.getMappedPort(80) > 0);
-    await using commanded = await web().withWaitStrategy(Wait.forAll([Wait.forListeningPorts(), Wait.forSuccessfulCommand('test -d /www')])).start();
+    await using commanded = await web()
+      .withWaitStrategy(Wait.forAll([Wait.forListeningPorts(), Wait.forSuccessfulCommand('test -d /www')]))
+      .start();
     assert.ok(commanded.getId());
     await using oneShot = await new GenericContainer('bb:1').withCommand(['true']).withWaitStrategy(Wait.forOneShotStartup()).start();
     assert.ok(oneShot.getId());
   });
 
   test('a container that never gets ready fails its start with the reason, and is removed', async () => {
-    const never = new GenericContainer('bb:1').withCommand(['sh', '-c', 'echo about to fail; exit 3']).withWaitStrategy(Wait.forOneShotStartup());
+    const never = new GenericContainer('bb:1')
+      .withCommand(['sh', '-c', 'echo about to fail; exit 3'])
+      .withWaitStrategy(Wait.forOneShotStartup());
     await assert.rejects(never.start(), /3/);
-    const silent = new GenericContainer('bb:1').withCommand(['sleep', '1000']).withStartupTimeout(500).withWaitStrategy(Wait.forLogMessage('never said'));
+    const silent = new GenericContainer('bb:1')
+      .withCommand(['sleep', '1000'])
+      .withStartupTimeout(500)
+      .withWaitStrategy(Wait.forLogMessage('never said'));
     await assert.rejects(silent.start(), /never said|timeout|not received/i);
     const { text } = await call(engine.socket, 'GET', '/containers/json?all=1');
     assert.deepEqual(JSON.parse(text), []);
@@ -67,7 +84,10 @@ describe('Testcontainers', { skip: cannotRunDaemon, timeout: 300_000 }, async ()
       .withCopyFilesToContainer([{ source: import.meta.filename, target: '/conf/this.ts', mode: 0o640 }])
       .start();
     const done = await container.exec(['sh', '-c', 'echo $COLOUR $PWD; cat /conf/content; stat -c %a /conf/this.ts; echo err >&2; exit 4']);
-    assert.deepEqual({ exitCode: done.exitCode, stdout: done.stdout, stderr: done.stderr }, { exitCode: 4, stdout: 'green /var\ncopied content640\n', stderr: 'err\n' });
+    assert.deepEqual(
+      { exitCode: done.exitCode, stdout: done.stdout, stderr: done.stderr },
+      { exitCode: 4, stdout: 'green /var\ncopied content640\n', stderr: 'err\n' },
+    );
     assert.equal((await container.exec(['id', '-u'], { user: 'app' })).output, '1234\n');
     await container.copyContentToContainer([{ content: 'later', target: '/tmp/later' }]);
     const archive = await container.copyArchiveFromContainer('/tmp/later');
@@ -88,7 +108,9 @@ describe('Testcontainers', { skip: cannotRunDaemon, timeout: 300_000 }, async ()
   });
 
   test('restart, commit, build and reuse', async () => {
-    const built = await GenericContainer.fromDockerfile(`${import.meta.dirname}/testcontainers-context`).withBuildArgs({ WHAT: 'built' }).build('tc-built:1', { deleteOnExit: false });
+    const built = await GenericContainer.fromDockerfile(`${import.meta.dirname}/testcontainers-context`)
+      .withBuildArgs({ WHAT: 'built' })
+      .build('tc-built:1', { deleteOnExit: false });
     await using container = await built.withExposedPorts(80).start();
     assert.equal(await (await fetch(url(container))).text(), 'built page\n');
     await container.restart();
@@ -103,7 +125,9 @@ describe('Testcontainers', { skip: cannotRunDaemon, timeout: 300_000 }, async ()
   });
 
   test('stop with a time-out lets the process end by itself', async () => {
-    const container = await new GenericContainer('bb:1').withCommand(['sh', '-c', 'trap "echo asked to stop; exit 0" TERM; while :; do sleep 0.05; done']).start();
+    const container = await new GenericContainer('bb:1')
+      .withCommand(['sh', '-c', 'trap "echo asked to stop; exit 0" TERM; while :; do sleep 0.05; done'])
+      .start();
     const stopped = await container.stop({ timeout: 5_000, remove: false });
     const { text } = await call(engine.socket, 'GET', `/containers/${stopped.getId()}/json`);
     assert.equal((JSON.parse(text) as { State: { ExitCode: number } }).State.ExitCode, 0);
