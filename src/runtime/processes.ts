@@ -3,6 +3,8 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
 import { reapOrphan } from '../kernel/orphans.ts';
 import { killProcess } from '../kernel/process.ts';
+import { readMemoryFile } from './cgroups.ts';
+import { SIGKILL } from './signals.ts';
 
 /** A process named so that a reused number is not mistaken for it. `start` is in clock ticks since boot (proc(5), stat field 22). */
 export type ProcessId = { pid: number; start: string };
@@ -59,7 +61,7 @@ export async function killSession(leader: number, candidates: () => Promise<read
     }
     const alive = others.filter(({ pid, ended }) => known.has(pid) && !ended);
     if (alive.length === 0) return;
-    for (const { pid } of alive) killProcess(pid, 9);
+    for (const { pid } of alive) killProcess(pid, SIGKILL);
     await new Promise((resolve) => setTimeout(resolve, 5 * round));
   }
 }
@@ -73,8 +75,29 @@ export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }
 
-/** Monitors and runtimes that work on a bundle, by their `--bundle` argument. */
-export async function findByBundle(bundle: string): Promise<number[]> {
+/** Kills monitors and runtimes that work on a bundle, however often they fork on, with what they have started beside them. */
+export async function endBundle(bundle: string): Promise<void> {
+  const own = groupOf('self');
+  for (let round = 0; round < 20; round++) {
+    const pids = await findByBundle(bundle);
+    if (pids.length === 0) return;
+    for (const pid of pids) {
+      // What a runtime has started does not have the bundle in its arguments, but stays in its process group.
+      const group = groupOf(pid);
+      if (group !== undefined && group !== own) killProcess(-group, SIGKILL);
+      killProcess(pid, SIGKILL);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5 * (round + 1)));
+  }
+}
+
+function groupOf(pid: number | 'self'): number | undefined {
+  const text = readMemoryFile(`/proc/${pid}/stat`) ?? '';
+  const group = Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[2]);
+  return group > 1 ? group : undefined;
+}
+
+async function findByBundle(bundle: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const matches = await Promise.all(
     pids.map(async (pid) => {

@@ -1,14 +1,12 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
 import { unmountIfMounted } from '../kernel/mount.ts';
-import { killProcess } from '../kernel/process.ts';
 import { cleanUpLocked } from './clean-up.ts';
 import type { Container } from './container.ts';
 import { containerCgroup, type EngineContext, monitorCgroup, runtimeOf } from './context.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { bootId, findByBundle, isAlive } from './processes.ts';
+import { bootId, endBundle, isAlive } from './processes.ts';
 import { startsWithEngine } from './restart-policy.ts';
-import { SIGKILL } from './signals.ts';
 
 /** Containers looked at side by side, and started: hundreds of starts at once would only wait for each other, and let nobody else in. */
 const lookWidth = 16;
@@ -47,12 +45,12 @@ async function recoverLocked(context: EngineContext, lifecycle: Lifecycle, conta
   const { intent, record } = container;
   if (intent?.action === 'remove' || intent?.action === 'create' || intent?.action === 'run') {
     // Nobody was told of a creation that did not end, or waits for a start that was about to come; a removal was asked for.
-    await stopHalfMade(context, container);
+    await endBundle(context.paths.bundle(container.id));
     await cleanUpLocked(context, container);
     if (intent.action === 'create') await removeMade(context, record, intent.volumes);
     await lifecycle.removeLocked(container, { volumes: intent.action === 'remove' ? intent.volumes : true });
   } else if (intent?.action === 'start') {
-    await stopHalfMade(context, container);
+    await endBundle(context.paths.bundle(container.id));
     container.intent = undefined;
     await cleanUpLocked(context, container);
     // As after any start that fails: whoever waited for it has lost the connection, and nobody else would ever remove it.
@@ -100,17 +98,6 @@ async function adoptLocked(context: EngineContext, lifecycle: Lifecycle, contain
 
 function lost(context: EngineContext, error: string) {
   return { exitCode: 255, finishedAtMs: context.now(), oomKilled: false, error };
-}
-
-/** Ends monitors and runtimes that work on what nobody has a record of. */
-async function stopHalfMade(context: EngineContext, container: Container): Promise<void> {
-  const bundle = context.paths.bundle(container.id);
-  for (let round = 0; round < 20; round++) {
-    const pids = await findByBundle(bundle);
-    if (pids.length === 0) return;
-    for (const pid of pids) killProcess(pid, SIGKILL);
-    await new Promise((resolve) => setTimeout(resolve, 5 * (round + 1)));
-  }
 }
 
 async function forgetBroken(context: EngineContext, id: string): Promise<void> {

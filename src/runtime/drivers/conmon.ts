@@ -4,11 +4,10 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { mkfifo } from '../../kernel/files.ts';
-import { killProcess } from '../../kernel/process.ts';
 import { connectSeqpacket } from '../../kernel/socket.ts';
 import { spawnProcess } from '../../kernel/spawn.ts';
 import { pipe, socketStream } from '../../kernel/stdio.ts';
-import { findByBundle } from '../processes.ts';
+import { endBundle } from '../processes.ts';
 import { ControlQueue } from './conmon-control.ts';
 import { type OciRuntime, runtimeMessage } from './oci-runtime.ts';
 
@@ -218,21 +217,6 @@ class ConmonLaunch implements Launch {
 
   #close(): void {
     for (const stream of [this.#stderr, this.#sync, this.#start]) stream.destroy();
-  }
-}
-
-/** Kills monitors and runtimes that work on a bundle, however often they fork on, with the processes that they have started beside them. */
-async function endBundle(bundle: string): Promise<void> {
-  const SIGKILL = 9;
-  for (let round = 0; round < 20; round++) {
-    const pids = await findByBundle(bundle);
-    if (pids.length === 0) return;
-    for (const pid of pids) {
-      // What a runtime has started does not have the bundle in its arguments, but stays in its process group.
-      killProcess(-pid, SIGKILL);
-      killProcess(pid, SIGKILL);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5 * (round + 1)));
   }
 }
 
