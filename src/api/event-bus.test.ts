@@ -62,3 +62,16 @@ test('the JSON has the old fields and the whole number of nanoseconds', async ()
   assert.ok(json.includes(`"timeNano":${event.timeNs}}`));
   assert.equal(Math.floor(timeNano / 1e9), time);
 });
+
+test('the bus knows which networks a container has joined and not left', () => {
+  const bus = new EventBus();
+  const tell = (action: string, id: string) =>
+    bus.publish({ type: 'network', action, id, attributes: { container: 'c1', name: `name of ${id}` } });
+  tell('connect', 'n1');
+  tell('connect', 'n2');
+  tell('disconnect', 'n1');
+  bus.publish({ type: 'network', action: 'create', id: 'n3', attributes: { name: 'x' } });
+  assert.deepEqual(bus.joinedBy('c1'), [{ id: 'n2', name: 'name of n2' }]);
+  tell('disconnect', 'n2');
+  assert.deepEqual(bus.joinedBy('c1'), []);
+});

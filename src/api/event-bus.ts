@@ -25,12 +25,20 @@ export class EventBus {
   readonly #ring: StampedEvent[] = [];
   readonly #listeners = new Set<(event: StampedEvent) => void>();
   #lastNs = 0n;
+  /** By container, then by the network's id. */
+  readonly #joined = new Map<string, Map<string, string>>();
 
   get listeners(): number {
     return this.#listeners.size;
   }
 
+  /** Networks that a container was told to have joined and not to have left. */
+  joinedBy(container: string): { id: string; name: string }[] {
+    return [...(this.#joined.get(container) ?? [])].map(([id, name]) => ({ id, name }));
+  }
+
   publish(input: EventInput): void {
+    if (input.type === 'network') this.#noteJoined(input);
     const now = BigInt(Date.now()) * 1_000_000n;
     this.#lastNs = now > this.#lastNs ? now : this.#lastNs + 1n;
     const id = input.id === '' ? {} : { id: input.id };
@@ -49,6 +57,15 @@ export class EventBus {
     this.#ring.push(event);
     if (this.#ring.length > ringSize) this.#ring.shift();
     for (const listener of this.#listeners) listener(event);
+  }
+
+  #noteJoined({ action, id, attributes: { container, name = '' } }: EventInput): void {
+    if (container === undefined) return;
+    const networks = this.#joined.get(container) ?? new Map<string, string>();
+    if (action === 'connect') networks.set(id, name);
+    if (action === 'disconnect') networks.delete(id);
+    if (networks.size > 0) this.#joined.set(container, networks);
+    else this.#joined.delete(container);
   }
 
   /** Kept events from `sinceNs` on, then, unless `untilNs` is past, new ones until then or until `signal`. Without `sinceNs` only new ones. */

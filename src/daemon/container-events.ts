@@ -1,10 +1,15 @@
 import type { EventBus } from '../api/event-bus.ts';
-import type { ContainerEvent } from '../runtime/port.ts';
+import type { ContainerEvent, ContainerRecord } from '../runtime/port.ts';
 
-/** Tells the API's event stream what happened to a container, with Docker's attributes: image, name, its labels, and the event's own. */
-export function tellContainer(events: EventBus, { action, record, attributes }: ContainerEvent): void {
+/**
+ * Tells the API's event stream what happened to a container, with Docker's attributes: image, name, its labels, and the event's own. A start tells of
+ * the networks that it joined, too, and an end of those that it left; of a container adopted from an earlier daemon these are not known.
+ */
+export function tellContainer(events: EventBus, event: ContainerEvent): void {
+  const { action, record, attributes } = event;
   const image = record.image.reference || record.image.id;
   const { command: _command, status: _status, ...others } = attributes ?? {};
+  if (action === 'start') tellJoined(events, record);
   events.publish({
     type: 'container',
     action: withDetail(action, attributes),
@@ -12,6 +17,7 @@ export function tellContainer(events: EventBus, { action, record, attributes }: 
     from: image,
     attributes: { ...(record.config.Labels ?? {}), ...others, image, name: record.name },
   });
+  if (action === 'die') tellLeft(events, record.id);
 }
 
 /** Docker tells a command and a health in the action's own name. */
@@ -19,4 +25,19 @@ function withDetail(action: ContainerEvent['action'], attributes: ContainerEvent
   if (action === 'health_status') return `health_status: ${attributes?.status ?? ''}`;
   if (action === 'exec_create' || action === 'exec_start') return `${action}: ${attributes?.command ?? ''}`.trimEnd();
   return action;
+}
+
+function tellJoined(events: EventBus, { id, endpoints }: ContainerRecord): void {
+  for (const { networkId, network } of endpoints) tellNetwork(events, 'connect', { id: networkId, name: network }, id);
+}
+
+/** The record has forgotten them by then. */
+function tellLeft(events: EventBus, id: string): void {
+  for (const network of events.joinedBy(id)) tellNetwork(events, 'disconnect', network, id);
+}
+
+type Joined = { id: string; name: string };
+
+function tellNetwork(events: EventBus, action: 'connect' | 'disconnect', { id, name }: Joined, container: string): void {
+  events.publish({ type: 'network', action, id, attributes: { container, name } });
 }

@@ -34,7 +34,7 @@ export async function send(request: RegistryRequest): Promise<RegistryAnswer> {
   } catch (cause) {
     if (request.signal?.aborted) throw request.signal.reason;
     if (cause instanceof EngineError) throw cause;
-    const why = signal.aborted ? `no answer within ${timeoutMs / 1000} seconds` : reasonOf(cause);
+    const why = signal.aborted ? `no answer within ${timeoutMs / 1000} seconds` : reasonOf(cause, request.url);
     throw new EngineError('Unavailable', 'REGISTRY_UNREACHABLE', `Get "${request.url.href}": ${why}`, { cause });
   } finally {
     sent.destroy();
@@ -76,8 +76,11 @@ async function readAll(response: IncomingMessage): Promise<RegistryAnswer> {
   return { status: statusCode, reason: statusMessage, headers, body: Buffer.concat(chunks).toString('utf8') };
 }
 
-/** An error of several addresses tried has its reasons inside. */
-function reasonOf(cause: unknown): string {
-  if (cause instanceof AggregateError) return [...new Set(cause.errors.map(reasonOf))].join('; ');
+/** In the words of Go's network library, which people and clients know. An error of several addresses tried has its reasons inside. */
+function reasonOf(cause: unknown, { host, hostname }: Pick<URL, 'host' | 'hostname'>): string {
+  if (cause instanceof AggregateError) return [...new Set(cause.errors.map((each) => reasonOf(each, { host, hostname })))].join('; ');
+  if (isErrno(cause, 'ECONNREFUSED')) return `dial tcp ${host}: connect: connection refused`;
+  if (isErrno(cause, 'ENOTFOUND', 'EAI_AGAIN')) return `dial tcp: lookup ${hostname}: no such host`;
+  if (isErrno(cause, 'ETIMEDOUT')) return `dial tcp ${host}: i/o timeout`;
   return cause instanceof Error ? cause.message : String(cause);
 }
