@@ -2,6 +2,7 @@ import { EngineError, isErrno } from '../base/errors.ts';
 import { killProcess, pidfdSendSignal } from '../kernel/process.ts';
 import type { Container } from './container.ts';
 import { type EngineContext, runtimeOf } from './context.ts';
+import { isAlive } from './processes.ts';
 import { parseSignal, SIGKILL } from './signals.ts';
 
 export type StopOptions = { timeoutSeconds?: number; signal?: string };
@@ -118,7 +119,7 @@ export class Control {
     await container.exclusive(async () => {
       const state = requireRunning(container, 'pause container');
       if (state.paused) throw new EngineError('Conflict', 'CONTAINER_PAUSED', `Container ${container.id} is already paused`);
-      await runtimeOf(this.#context, container.run?.runtime).pause(container.id);
+      await whileItRuns(container, 'pause container', () => runtimeOf(this.#context, container.run?.runtime).pause(container.id));
       container.record.state = { ...state, paused: true };
       await this.#context.registry.save(container);
     });
@@ -144,7 +145,7 @@ export class Control {
 
 /** The running state, or Conflict `CONTAINER_NOT_RUNNING`. */
 export function requireRunning(container: Container, what: string) {
-  const { state, name } = container.record;
+  const { state } = container.record;
   if (state.status === 'running') return state;
   if (state.status === 'restarting')
     throw new EngineError(
@@ -152,7 +153,22 @@ export function requireRunning(container: Container, what: string) {
       'CONTAINER_RESTARTING',
       `Container ${container.id} is restarting, wait until the container is running`,
     );
-  throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Cannot ${what}: ${name}: Container ${container.id} is not running`, {
+  throw notRunning(container, what);
+}
+
+/** What a runtime says of a container that has ended under it is only that: Conflict `CONTAINER_NOT_RUNNING`. */
+export async function whileItRuns(container: Container, what: string, use: () => Promise<void>): Promise<void> {
+  try {
+    await use();
+  } catch (error) {
+    if (container.run === undefined || isAlive(container.run.process)) throw error;
+    throw notRunning(container, what);
+  }
+}
+
+function notRunning(container: Container, what: string): EngineError {
+  const { name } = container.record;
+  return new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Cannot ${what}: ${name}: Container ${container.id} is not running`, {
     hint: `Start it first: slipway start ${name}`,
   });
 }

@@ -1,59 +1,32 @@
 import type { CreateContainerRequest, UpdateRequest } from '../api-types/container.ts';
 import { EngineError } from '../base/errors.ts';
 import type { Timeline } from '../base/timeline.ts';
-import type { LiveSpool, LogReader } from '../logging/port.ts';
-import type { EndpointConfig, Networks } from '../network/port.ts';
-import type { Snapshotter } from '../snapshot/port.ts';
-import type { Store } from '../store/port.ts';
-import type { Volumes } from '../volumes/port.ts';
+import type { LiveSpool } from '../logging/port.ts';
+import type { EndpointConfig } from '../network/port.ts';
 import { type AttachmentOptions, ContainerAttachment } from './attachment.ts';
-import { Cgroups } from './cgroups.ts';
 import { connectLocked, disconnectLocked } from './connect.ts';
 import type { Container } from './container.ts';
-import { containerCgroup, type EngineContext, type Runtimes } from './context.ts';
+import { containerCgroup, type EngineContext } from './context.ts';
 import { Control, requireRunning, type StopOptions } from './control.ts';
 import { createContainer } from './create/create.ts';
 import { networkMode } from './create/network-mode.ts';
-import type { ConmonMonitor } from './drivers/conmon.ts';
+import { type ContainerEngineOptions, makeContext } from './engine-options.ts';
 import { ExecSessions } from './exec.ts';
 import { HealthChecks } from './health.ts';
-import { hostFacts } from './host-facts.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { checkName } from './names.ts';
 import { OomWatch } from './oom-watch.ts';
-import { RuntimePaths } from './paths.ts';
 import type { Attachment, ContainerEvent, ContainerRecord, Containers, ExecRecord, RootView, StatsSample, WaitCondition } from './port.ts';
 import { openPaths } from './processes.ts';
 import { recover } from './recover.ts';
-import { Registry } from './registry.ts';
+import { noSuchContainer } from './registry.ts';
 import { type RemoveOptions, removeContainer } from './removal.ts';
+import { renameContainer } from './rename.ts';
 import { withContainerRoot } from './root-access.ts';
-import type { RuntimeSettings } from './spec/facts.ts';
 import { spoolLimits } from './spool-limits.ts';
 import { readStats } from './stats.ts';
 import { top } from './top.ts';
 import { updateLocked } from './update.ts';
-
-export type ContainerEngineOptions = {
-  store: Pick<Store, 'images' | 'uses'>;
-  snapshotter: Snapshotter;
-  networks: Networks;
-  volumes: Volumes;
-  logs: LogReader;
-  runtimes: Runtimes;
-  monitor: ConmonMonitor;
-  paths: { root: string; run: string };
-  /** Short and derived from the root: names cgroups, so that engines on one host do not meet. */
-  rootId: string;
-  /** What the configuration says of all containers; Docker's defaults for what is left out. */
-  settings?: Partial<RuntimeSettings> | undefined;
-  /** A static init on the host (catatonit); without one containers run without. */
-  initPath?: string | undefined;
-  onEvent?: ((event: ContainerEvent) => void) | undefined;
-  /** Failures where nobody waits for an answer, such as in cleaning up after an exit. */
-  onError?: ((containerId: string, error: unknown) => void) | undefined;
-  clock?: { now(): number } | undefined;
-};
+import { awaitExit } from './wait.ts';
 
 /**
  * How soon a container that removes itself is started once it has been made. When the engine dies before that, whoever was about to start it has lost the
@@ -74,24 +47,7 @@ export class ContainerEngine implements Containers {
   readonly #oom: OomWatch;
 
   constructor(options: ContainerEngineOptions) {
-    const paths = new RuntimePaths(options.paths);
-    const cgroups = new Cgroups();
-    const { onEvent, onError, clock = Date } = options;
-    this.#context = {
-      ...options,
-      paths,
-      cgroups,
-      facts: hostFacts(cgroups, options.settings),
-      cgroupParent: `/slipway-${options.rootId}`,
-      initPath: options.initPath,
-      registry: new Registry(paths),
-      emit: (container, action, attributes) => {
-        this.#follow(container, action);
-        onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) });
-      },
-      report: (container, error) => onError?.(container, error),
-      now: () => clock.now(),
-    };
+    this.#context = makeContext(options, (container, action) => this.#follow(container, action));
     this.#lifecycle = new Lifecycle(this.#context);
     this.#control = new Control(this.#context);
     this.#execs = new ExecSessions(this.#context);
@@ -123,7 +79,7 @@ export class ContainerEngine implements Containers {
     const container = this.#find(name);
     await container.exclusive(async () => {
       const { state } = container.record;
-      if (container.removed) throw gone(container);
+      if (container.removed) throw noSuchContainer(container.id);
       if (state.status === 'running' && state.paused)
         throw new EngineError('Conflict', 'CONTAINER_PAUSED', 'cannot start a paused container, try unpause instead');
       if (state.status === 'running' || state.status === 'restarting') throw notModified(container, 'is already running');
@@ -172,26 +128,7 @@ export class ContainerEngine implements Containers {
   }
 
   async rename(name: string, to: string): Promise<void> {
-    const container = this.#find(name);
-    const { registry } = this.#context;
-    const plain = checkName(to.replace(/^\//, ''));
-    const oldName = container.record.name;
-    if (plain === oldName)
-      throw new EngineError('InvalidArgument', 'NAME_UNCHANGED', 'Renaming a container with the same name as its current name');
-    await registry.claimName(plain, container.id);
-    await container.exclusive(async () => {
-      container.record.name = plain;
-      try {
-        if (container.removed) throw gone(container);
-        await registry.save(container);
-      } catch (error) {
-        container.record.name = oldName;
-        registry.releaseName(plain, container.id);
-        throw error;
-      }
-      registry.releaseName(oldName, container.id);
-    });
-    this.#context.emit(container, 'rename', { oldName: `/${oldName}` });
+    await renameContainer(this.#context, this.#find(name), to);
   }
 
   async update(name: string, request: UpdateRequest): Promise<string[]> {
@@ -240,20 +177,7 @@ export class ContainerEngine implements Containers {
   }
 
   async wait(name: string, condition: WaitCondition = 'not-running', signal?: AbortSignal): Promise<{ exitCode: number; error?: string }> {
-    const container = this.#find(name);
-    const before = container.exits;
-    const exit = () => {
-      const last = container.lastExit ?? savedExit(container.record);
-      return { exitCode: last.exitCode, ...(last.error ? { error: last.error } : {}) };
-    };
-    return container.waitFor(() => {
-      if (container.removed) return exit();
-      if (condition === 'next-exit') return container.exits > before ? exit() : undefined;
-      if (condition === 'removed') return undefined;
-      // As in Docker, an end that a restart follows is one too.
-      const { status } = container.record.state;
-      return container.exits > before || (status !== 'running' && status !== 'restarting') ? exit() : undefined;
-    }, signal);
+    return awaitExit(this.#find(name), condition, signal);
   }
 
   async attach(name: string, options: AttachmentOptions): Promise<Attachment> {
@@ -380,16 +304,6 @@ function notModified(container: Container, what: string): EngineError {
   return new EngineError('NotModified', 'NOT_MODIFIED', `container ${container.record.name} ${what}`);
 }
 
-function gone(container: Container): EngineError {
-  return new EngineError('NotFound', 'CONTAINER_NOT_FOUND', `No such container: ${container.id}`);
-}
-
 function goingAway(): EngineError {
   return new EngineError('Conflict', 'CONTAINER_REMOVING', 'container is marked for removal and cannot be started');
-}
-
-function savedExit({ state }: ContainerRecord): { exitCode: number; error?: string | undefined } {
-  if (state.status === 'exited') return { exitCode: state.exitCode, error: state.error };
-  if (state.status === 'created') return { exitCode: state.exitCode ?? 0, error: state.error };
-  return { exitCode: 0 };
 }

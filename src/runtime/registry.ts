@@ -38,9 +38,7 @@ export class Registry {
       });
     }
     if (matches[0]) return matches[0];
-    throw new EngineError('NotFound', 'CONTAINER_NOT_FOUND', `No such container: ${name}`, {
-      hint: 'Run "slipway ps -a" to see what there is.',
-    });
+    throw noSuchContainer(name);
   }
 
   /** Takes a name for an id, or makes one up. A holder that is going is waited for. Conflict `NAME_IN_USE` tells the holder. */
@@ -156,6 +154,12 @@ export class Registry {
     }
     return saved;
   }
+}
+
+export function noSuchContainer(name: string): EngineError {
+  return new EngineError('NotFound', 'CONTAINER_NOT_FOUND', `No such container: ${name}`, {
+    hint: 'Run "slipway ps -a" to see what there is.',
+  });
 }
 
 function nameInUse(name: string, holder: string): EngineError {

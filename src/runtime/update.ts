@@ -3,6 +3,7 @@ import type { HostConfig, Resources, RestartPolicy, UpdateRequest } from '../api
 import { EngineError } from '../base/errors.ts';
 import type { Container } from './container.ts';
 import { type EngineContext, runtimeOf } from './context.ts';
+import { whileItRuns } from './control.ts';
 import { checkResources } from './create/check-resources.ts';
 import { resourceLimits } from './spec/limits.ts';
 
@@ -58,8 +59,10 @@ async function applyLimits(context: EngineContext, container: Container, host: H
   const file = context.paths.bundle(container.id, 'update.json');
   await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
   try {
-    await runtimeOf(context, container.run?.runtime).update(container.id, file);
+    const update = () => runtimeOf(context, container.run?.runtime).update(container.id, file);
+    await whileItRuns(container, 'update container', update);
   } catch (error) {
+    if (error instanceof EngineError && error.kind === 'Conflict') throw error;
     throw new EngineError('Internal', 'UPDATE_FAILED', `Cannot update container ${container.id}: ${(error as Error).message}`, {
       hint: 'A memory limit cannot go below what the container uses.',
       cause: error,

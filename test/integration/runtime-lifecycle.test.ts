@@ -199,6 +199,57 @@ test('withRootfs shows the files of a container that does not run', { skip }, as
   assert.equal(await harness.engine.withRootfs(id, (rootfs) => readFile(`${rootfs}/tmp/file`, 'utf8')), 'kept\n');
 });
 
+test('a removal that is under way is told to others, and waited for by who forces', { skip }, async () => {
+  const id = await start(['sh', '-c', 'trap "" TERM; sleep 60']);
+  const both = await Promise.allSettled([harness.engine.remove(id, { force: true }), harness.engine.remove(id, { force: true })]);
+  assert.deepEqual(
+    both.map(({ status }) => status),
+    ['fulfilled', 'fulfilled'],
+  );
+  const other = await start(['sleep', '60']);
+  const removal = harness.engine.remove(other, { force: true });
+  await assert.rejects(harness.engine.remove(other), coded('REMOVAL_IN_PROGRESS'));
+  await assert.rejects(harness.engine.start(other));
+  await removal;
+  await assert.rejects(harness.engine.get(other), coded('CONTAINER_NOT_FOUND'));
+});
+
+test('whatever is asked at once is answered, and the state is one that there is', { skip, timeout: 60_000 }, async () => {
+  const { engine } = harness;
+  const asks: ((id: string, n: number) => Promise<unknown>)[] = [
+    (id) => engine.start(id),
+    (id) => engine.stop(id, { timeoutSeconds: 0 }),
+    (id) => engine.kill(id, 'SIGUSR1'),
+    (id) => engine.restart(id, { timeoutSeconds: 0 }),
+    (id) => engine.pause(id),
+    (id) => engine.unpause(id),
+    (id, n) => engine.rename(id, `racer-${n % 5}`),
+    (id) => execIn(harness, id, ['true']),
+    (id) => engine.update(id, { PidsLimit: 100 }),
+    (id) => engine.top(id),
+    (id) => engine.stats(id),
+    (id, n) => (n % 13 === 0 ? engine.remove(id, { force: true }) : engine.remove(id)),
+    (id) => engine.wait(id, 'not-running', AbortSignal.timeout(2_000)),
+  ];
+  const ids: string[] = [];
+  for (const policy of ['no', 'always', 'no'] as const)
+    ids.push(await start(['sleep', '60'], { HostConfig: { RestartPolicy: { Name: policy } } }));
+  const results = await Promise.allSettled(
+    Array.from({ length: 150 }, async (_, n) => {
+      await sleep(n * 12);
+      await asks[(n * 7) % asks.length]?.(ids[n % ids.length] ?? '', n);
+    }),
+  );
+  for (const result of results) {
+    const isTold = result.status === 'fulfilled' || result.reason instanceof EngineError || result.reason?.name === 'TimeoutError';
+    assert.ok(isTold, result.status === 'rejected' ? result.reason : '');
+    if (result.status === 'rejected' && result.reason instanceof EngineError)
+      assert.ok(!['Internal'].includes(result.reason.kind), `${result.reason.code}: ${result.reason.message}`);
+  }
+  for (const { id } of await engine.list()) await engine.remove(id, { force: true });
+  assert.deepEqual(harness.errors, []);
+});
+
 test('many containers start and end side by side', { skip }, async () => {
   const results = await Promise.all(Array.from({ length: 12 }, (_, index) => run(harness, ['sh', '-c', `echo ${index}; exit ${index}`])));
   assert.deepEqual(
