@@ -53,8 +53,9 @@ export function inspectImage(
     Parent: '',
     Comment: record.history.at(-1)?.comment ?? '',
     Created: config.created ?? isoTime(record.createdAtMs),
-    // What the image was made with: nothing is kept of it, and these fields are gone since 1.45.
-    ...(extra.speaks('1.45') ? {} : { Container: '', ContainerConfig: emptyConfig }),
+    // What the image was made with: nothing is kept of it. Gone since 1.45, but docker-compose 1.29 speaks the newest version and reads the volumes in it.
+    ...(extra.speaks('1.45') ? {} : { Container: '' }),
+    ContainerConfig: { ...emptyConfig, Volumes: runConfig.Volumes ?? null },
     DockerVersion: '',
     Author: config.author ?? '',
     Config: runConfig,

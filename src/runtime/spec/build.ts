@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { ContainerRecord } from '../port.ts';
 import { apparmorProfile } from './apparmor.ts';
 import { capabilities } from './capabilities.ts';
@@ -145,6 +146,7 @@ function allMounts(input: SpecInput, security: SecurityOptions): SpecMount[] {
   const user = userMounts(record.mounts, host, {
     recursiveReadOnly: facts.recursiveReadOnly && (input.recursiveReadOnly ?? false),
     lockedFlags: record.idMap && lockedMountFlags,
+    isLeaf: (source) => statSync(source, { throwIfNoEntry: false })?.isDirectory() === false,
   });
   const init = input.init ? [fileMount(input.init.source, input.init.destination, true)] : [];
   return joinMounts(system, files, user, init);

@@ -161,14 +161,14 @@ test('shared memory: own, none, or none at all with a /dev of the host', () => {
 });
 
 test('binds: recursive or not, read-only all the way where that can be had', () => {
-  const options = (BindOptions: object, readOnly = true, recursiveReadOnly = true) =>
+  const options = (BindOptions: object, readOnly = true, recursiveReadOnly = true, source = '/s') =>
     build(
-      { Mounts: [{ Type: 'bind', Source: '/s', Target: '/d/', BindOptions }] },
+      { Mounts: [{ Type: 'bind', Source: source, Target: '/d/', BindOptions }] },
       {
         record: {
           config: {},
-          hostConfig: { Mounts: [{ Type: 'bind', Source: '/s', Target: '/d/', BindOptions }] },
-          mounts: [{ type: 'bind', source: '/s', destination: '/d', readOnly, propagation: 'rslave' }],
+          hostConfig: { Mounts: [{ Type: 'bind', Source: source, Target: '/d/', BindOptions }] },
+          mounts: [{ type: 'bind', source, destination: '/d', readOnly, propagation: 'rslave' }],
         },
         recursiveReadOnly,
       },
@@ -179,6 +179,7 @@ test('binds: recursive or not, read-only all the way where that can be had', () 
   assert.equal(options({}, true, false), 'rbind,ro,rslave');
   assert.equal(options({ ReadOnlyNonRecursive: true }), 'rbind,ro,rslave');
   assert.equal(options({ NonRecursive: true }, false), 'bind,rw,slave');
+  assert.equal(options({}, true, true, import.meta.filename), 'rbind,ro,rslave');
 });
 
 test('of tmpfs options the last of each kind counts', () => {

@@ -55,6 +55,8 @@ export type UserMountOptions = {
   recursiveReadOnly: boolean;
   /** In a user namespace, flags of the source's mount cannot be taken away. */
   lockedFlags?: ((source: string) => readonly string[]) | undefined;
+  /** Whether it is no folder, so that nothing can be mounted below it. */
+  isLeaf(source: string): boolean;
 };
 
 /** What the user asked for: binds, volumes, images and tmpfs. */
@@ -70,7 +72,7 @@ export function userMounts(mounts: ContainerRecord['mounts'], host: HostConfig, 
       source: mount.source,
       options: [
         single ? 'bind' : 'rbind',
-        mount.readOnly ? readOnlyOption(asked, options) : 'rw',
+        mount.readOnly ? readOnlyOption(mount.source, asked, options) : 'rw',
         // crun takes a recursive propagation for a recursive bind.
         single ? propagation.replace(/^r/, '') : propagation,
         ...(options.lockedFlags?.(mount.source) ?? []),
@@ -79,9 +81,9 @@ export function userMounts(mounts: ContainerRecord['mounts'], host: HostConfig, 
   });
 }
 
-/** As Docker since 25: read-only means all below, where that can be had and nobody asked otherwise. */
-function readOnlyOption(asked: Mount | undefined, { recursiveReadOnly }: UserMountOptions): 'ro' | 'rro' {
-  return recursiveReadOnly && !asked?.BindOptions?.ReadOnlyNonRecursive ? 'rro' : 'ro';
+/** As Docker since 25: read-only means all below, where that can be had and nobody asked otherwise. crun 1.8 takes `rro` for folders only. */
+function readOnlyOption(source: string, asked: Mount | undefined, options: UserMountOptions): 'ro' | 'rro' {
+  return options.recursiveReadOnly && !asked?.BindOptions?.ReadOnlyNonRecursive && !options.isLeaf(source) ? 'rro' : 'ro';
 }
 
 function cleanPath(path: string): string {
