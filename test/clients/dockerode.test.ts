@@ -200,7 +200,7 @@ describe('dockerode, every method', { skip: cannotRunDaemon, timeout: 180_000 },
     assert.match(await text(shell), /32 92/);
     shell.end();
     const quiet = await container.exec({ Cmd: ['touch', '/made'] });
-    await quiet.start({ Detach: true });
+    (await quiet.start({ Detach: true })).resume();
     await until(async () => ((await quiet.inspect()).ExitCode === 0 ? true : undefined), 'the detached command');
     await assert.rejects(docker.getExec('0'.repeat(64)).inspect(), status(404, /No such exec instance/i));
     const absent = await container.exec({ Cmd: ['absent'], AttachStdout: true });

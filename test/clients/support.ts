@@ -68,6 +68,7 @@ export class Engine {
     await call(this.socket, 'POST', `/volumes/prune?filters=${encodeURIComponent('{"all":["true"]}')}`);
     for (const { RepoTags } of await this.#list<{ RepoTags: string[] | null }>('/images/json'))
       for (const tag of RepoTags ?? []) if (tag !== 'bb:1') await call(this.socket, 'DELETE', `/images/${tag}?force=1`);
+    await call(this.socket, 'POST', '/images/prune');
   }
 
   async #list<T>(path: string): Promise<T[]> {
