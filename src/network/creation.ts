@@ -20,7 +20,7 @@ export async function defineNetwork(options: CreateOptions, context: Context): P
   const driver = checkCreation(options, context);
   const id = newNetworkId();
   const { name, internal = false, labels = {}, options: given = {}, ipv6 = false } = options;
-  const part = await driver.define({ id, name, internal, options: given });
+  const part = await driver.define({ id, name, internal, ipv6, options: given });
   const addressed =
     driver.addressing === 'engine'
       ? await defineSubnets(options, { bridge: part.bridge ?? '', onWire: driver.publishing === 'none' }, context)

@@ -30,9 +30,6 @@ const SIGHUP = 1;
 const SIGTERM = 15;
 const pidFile = 'aardvark.pid';
 
-/** No server answers there, and the kernel says so at once: a question goes unanswered without a time-out. */
-const nowhere = '127.255.255.254';
-
 /**
  * Names on user-defined networks: writes what aardvark-dns serves, one file a network, and keeps that program running while there is anything
  * to serve. It outlives the engine. Calls that come side by side share one reload.
@@ -64,7 +61,7 @@ export class Dns {
 
   private async pass(): Promise<void> {
     const { directory, zones } = this.options;
-    const wanted = new Map(zones().map((zone) => [zone.networkId.slice(0, 12), encodeZone(zone)]));
+    const wanted = new Map(zones().map((zone) => [fileName(zone), encodeZone(zone)]));
     const before = this.written ?? (await this.read());
     const changed =
       this.written === undefined || before.size !== wanted.size || [...wanted].some(([name, text]) => before.get(name) !== text);
@@ -123,10 +120,18 @@ export class Dns {
   }
 }
 
-/** aardvark-dns's format: a line of addresses to listen on, then `id IPv4 IPv6 names [servers]` for each container. */
+/** aardvark-dns from 1.6 takes the suffix for a network that asks nobody outside. */
+function fileName({ networkId, closed }: DnsZone): string {
+  return `${networkId.slice(0, 12)}${closed ? '%int' : ''}`;
+}
+
+/**
+ * aardvark-dns's format: a line of addresses to listen on, then `id IPv4 IPv6 names [servers]` for each container. Before 1.6 a network that asks
+ * nobody outside is one whose containers' server is aardvark-dns itself: it does not know itself as a container, and says that there is no such name.
+ */
 function encodeZone({ servers, containers, closed }: DnsZone): string {
   const lines = containers.map(({ containerId, ipv4, ipv6, names, dnsServers }) => {
-    const upstream = closed ? [nowhere] : dnsServers;
+    const upstream = closed ? servers.slice(0, 1) : dnsServers;
     return [containerId, ipv4, ipv6, names.join(','), ...(upstream.length > 0 ? [upstream.join(',')] : [])].join(' ');
   });
   return `${[servers.join(','), ...lines].join('\n')}\n`;

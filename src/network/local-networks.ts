@@ -23,12 +23,15 @@ export class LocalNetworks implements Networks {
   private readonly watch: FirewallWatch;
   private readonly changes = new Serial();
   private loading: Promise<void> | undefined;
+  /** As the watch last saw them. */
+  private facts: string | undefined;
 
   constructor(options: LocalNetworksOptions) {
     this.options = options;
     this.parts = makeParts(options);
     this.watch = new FirewallWatch({
       intervalMs: options.watchIntervalMs ?? defaultWatchIntervalMs,
+      facts: () => this.parts.bridges.hostFacts(),
       check: () => this.mend(),
       onError: (error) => this.parts.log(`the rules of networks could not be looked at: ${toErrorData(error).message}`),
     });
@@ -151,11 +154,13 @@ export class LocalNetworks implements Networks {
   }
 
   private async mend(): Promise<void> {
-    const { firewall, attachments, log } = this.parts;
-    if (await firewall.verify()) {
-      log('wrote the rules of networks anew: something else had changed or flushed them');
-      if (attachments.present().length > 0) await this.putBack({ adopt: false });
-    }
+    const { firewall, attachments, bridges, log } = this.parts;
+    const flushed = await firewall.verify();
+    if (flushed) log('wrote the rules of networks anew: something else had changed or flushed them');
+    const facts = bridges.hostFacts();
+    const changed = this.facts !== undefined && this.facts !== facts;
+    if ((flushed || changed) && attachments.present().length > 0) await this.putBack({ adopt: false });
+    this.facts = bridges.hostFacts();
   }
 
   /**

@@ -74,6 +74,18 @@ export async function servePeer(t: TestContext, netns: string | undefined, port:
   await background(t, netns, script);
 }
 
+/** A DNS server on port 53 that answers every question for an IPv4 address with `ip`. */
+export async function serveDns(t: TestContext, netns: string | undefined, ip: string): Promise<void> {
+  const script = `const s=require('dgram').createSocket('udp4');
+    s.on('message',(m,a)=>{
+      const end=m.indexOf(0,12)+5, isA=m.readUInt16BE(end-4)===1;
+      const head=Buffer.concat([m.subarray(0,2),Buffer.from([0x81,0x80,0,1,0,isA?1:0,0,0,0,0])]);
+      const answer=Buffer.from([0xc0,12,0,1,0,1,0,0,0,60,0,4,${ip.replaceAll('.', ',')}]);
+      s.send(Buffer.concat([head,m.subarray(12,end),...(isA?[answer]:[])]),a.port,a.address);
+    });s.bind(53,()=>console.log('ready'))`;
+  await background(t, netns, script);
+}
+
 /** A UDP server that answers every packet with `text`. */
 export async function serveUdp(t: TestContext, netns: string, port: number, text: string, ip = '0.0.0.0'): Promise<void> {
   const script = `const s=require('dgram').createSocket('${ip.includes(':') ? 'udp6' : 'udp4'}');s.on('message',(_,a)=>s.send(${JSON.stringify(text)},a.port,a.address));s.bind(${port},${JSON.stringify(ip)},()=>console.log('ready'))`;

@@ -11,7 +11,16 @@ import { formatSubnet, macFor, parseIp } from '../ip.ts';
 import { Serial } from '../locks.ts';
 import { addAddress, addBridge, addVeth, deleteLink, setBridgePort, setLink } from '../netlink/messages.ts';
 import type { Subnets } from '../subnets.ts';
-import { bridgeExists, enableForwarding, enableIpv6Forwarding, linkExists, linkMtu, readSysctl, writeSysctl } from '../sysctl.ts';
+import {
+  bridgeExists,
+  enableForwarding,
+  enableIpv6Forwarding,
+  hostHasIpv6,
+  linkExists,
+  linkMtu,
+  readSysctl,
+  writeSysctl,
+} from '../sysctl.ts';
 import { addressMessages, applyEndpointSysctls } from './interfaces.ts';
 import type { DefinitionRequest, DriverPart, Join, NetworkDriver } from './port.ts';
 
@@ -26,6 +35,9 @@ type Options = {
   changed: () => Promise<void>;
   log: (message: string) => void;
 };
+
+/** On links of less the kernel has no IPv6 (RFC 8200, section 5). */
+const leastIpv6Mtu = 1280;
 
 /** How long the kernel may take to end a namespace, and with it the link, before the link is deleted by name. */
 const endOfNamespaceMs = 1000;
@@ -67,8 +79,10 @@ export class BridgeDriver implements NetworkDriver {
     return this.open().host;
   }
 
-  async define({ id, options }: DefinitionRequest): Promise<DriverPart> {
-    parseBridgeOptions(options);
+  async define({ id, ipv6, options }: DefinitionRequest): Promise<DriverPart> {
+    const { mtu = leastIpv6Mtu } = parseBridgeOptions(options);
+    if (ipv6 && mtu < leastIpv6Mtu)
+      throw new EngineError('InvalidArgument', 'MTU_INVALID', `invalid MTU ${mtu}: IPv6 needs ${leastIpv6Mtu} bytes`);
     const bridge = options[bridgeNameOption] ?? this.nameFor(id);
     if (linkExists(bridge) || this.options.definitions.all().some((other) => other.bridge === bridge)) {
       throw new EngineError('Conflict', 'BRIDGE_NAME_IN_USE', `an interface named ${bridge} exists on this host`, {
@@ -97,9 +111,17 @@ export class BridgeDriver implements NetworkDriver {
     return definition.bridge !== undefined && bridgeExists(definition.bridge);
   }
 
+  /** What on the host bridges depend on and anybody may change. Different when they have to be put back. */
+  hostFacts(): string {
+    return ['ipv4/ip_forward', 'ipv6/conf/all/forwarding', 'bridge/bridge-nf-call-iptables'].map(readSysctl).join(' ');
+  }
+
   async ensure(definition: Definition): Promise<Definition> {
     const current = this.options.definitions.find(definition.id);
-    if (this.known.has(current.id) && this.isUp(current)) return current;
+    if (this.known.has(current.id) && this.isUp(current)) {
+      this.routePackets(current);
+      return current;
+    }
     return this.serial.run(() => this.make(current.id));
   }
 
@@ -179,7 +201,7 @@ export class BridgeDriver implements NetworkDriver {
       const master = this.host.indexOf(bridgeOf(network));
       await this.host.request([
         addVeth({ name: port, mtu, master }, { name: endpoint.interface, macAddress: endpoint.macAddress, mtu, netns: target }),
-        setBridgePort(port, portSettings(options)),
+        setBridgePort(port, portSettings(options, mtu)),
         setLink(port, { up: true }),
       ]);
     } finally {
@@ -224,7 +246,7 @@ export class BridgeDriver implements NetworkDriver {
     const master = this.host.indexOf(bridgeOf(network));
     await this.host.request([
       setLink(port, { master }),
-      setBridgePort(port, portSettings(parseBridgeOptions(network.options))),
+      setBridgePort(port, portSettings(parseBridgeOptions(network.options), this.known.get(network.id)?.mtu)),
       setLink(port, { up: true }),
     ]);
     return undefined;
@@ -270,11 +292,18 @@ function bridgeOf({ bridge, id }: Definition): string {
   return bridge;
 }
 
-function portSettings({ icc }: BridgeOptions): { hairpin: boolean; isolated: boolean; ipv6: boolean } {
-  // A container that calls its own published port: where netfilter sees bridged packets, their destination is rewritten while they are still
-  // on the bridge, which does not send a packet back through the port that it came from.
-  const hairpin = readSysctl('bridge/bridge-nf-call-iptables') === '1' || readSysctl('bridge/bridge-nf-call-ip6tables') === '1';
-  return { hairpin, isolated: !icc, ipv6: readSysctl('ipv6/conf/all/disable_ipv6') !== undefined };
+/**
+ * Where netfilter sees bridged packets, published ports are translated while packets are still on the bridge. It must then send a packet back
+ * through the port that it came from (a container that calls its own published port), and keeping neighbours apart is left to the rules, since
+ * the bridge cannot tell packets for published ports from others.
+ */
+function portSettings({ icc }: BridgeOptions, mtu: number | undefined): { hairpin: boolean; isolated: boolean; ipv6: boolean } {
+  const seen = seesBridgedPackets();
+  return { hairpin: seen, isolated: !icc && !seen, ipv6: hostHasIpv6() && (mtu ?? leastIpv6Mtu) >= leastIpv6Mtu };
+}
+
+function seesBridgedPackets(): boolean {
+  return readSysctl('bridge/bridge-nf-call-iptables') === '1';
 }
 
 function setBridgeSysctls(name: string, { ipv6, subnets }: Definition): void {

@@ -7,6 +7,7 @@ export type DefinitionRequest = {
   id: string;
   name: string;
   internal: boolean;
+  ipv6: boolean;
   options: Record<string, string>;
 };
 

@@ -7,10 +7,14 @@ const NFTA_GEN_ID = 1;
 
 type Options = {
   intervalMs: number;
-  /** Looks whether the rules are there, and mends them. */
+  /** What else is looked at, each time: `check` is called when it changed. */
+  facts: () => string;
+  /** Looks whether what should be there is, and mends it. */
   check: () => Promise<void>;
   onError: (error: unknown) => void;
 };
+
+type Seen = { generation: number | undefined; facts: string };
 
 /**
  * Notices that something else has changed the host's rules: a firewall that was reloaded, a hand that flushed a table. The kernel counts the
@@ -20,7 +24,7 @@ type Options = {
 export class FirewallWatch {
   private readonly options: Options;
   private timer: NodeJS.Timeout | undefined;
-  private seen: number | undefined;
+  private seen: Seen | undefined;
   private ticks = 0;
 
   constructor(options: Options) {
@@ -39,9 +43,11 @@ export class FirewallWatch {
   private async tick(): Promise<void> {
     const timer = this.timer;
     try {
-      if (await this.isDue()) {
+      // Taken before the look: what changes during it is looked at the next time.
+      const now = { generation: await generation(), facts: this.options.facts() };
+      if (this.isDue(now)) {
         await this.options.check();
-        this.seen = await generation();
+        this.seen = now;
       }
     } catch (error) {
       this.options.onError(error);
@@ -51,11 +57,11 @@ export class FirewallWatch {
     this.start();
   }
 
-  private async isDue(): Promise<boolean> {
+  private isDue(now: Seen): boolean {
     const everyTicks = 6;
-    const now = await generation();
-    if (now === undefined) return ++this.ticks % everyTicks === 0;
-    return now !== this.seen;
+    if (this.seen === undefined || now.facts !== this.seen.facts) return true;
+    if (now.generation === undefined) return ++this.ticks % everyTicks === 0;
+    return now.generation !== this.seen.generation;
   }
 }
 
