@@ -102,7 +102,7 @@ export class RunSession {
     const decoder = new FrameDecoder(limitOf);
     for await (const chunk of this.#connection.input()) {
       for (const clientFrame of decoder.push(chunk)) await this.#apply(clientFrame, attachment);
-      if (this.#detached) return attachment.close();
+      if (this.#detached) return attachment.close({ detached: true });
     }
     if (this.#subject.run.attachStdin === true && !this.#connection.signal.aborted) await attachment.endStdin();
   }

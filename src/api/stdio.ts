@@ -47,7 +47,7 @@ async function pumpInput(connection: StdioConnection, attachment: Attachment, { 
   for await (const chunk of connection.input()) {
     const { data, detached } = filter?.push(chunk) ?? { data: chunk, detached: false };
     if (data.length > 0) await attachment.write(data);
-    if (detached) return attachment.close();
+    if (detached) return attachment.close({ detached: true });
   }
   // A connection that broke is a client that went away, not one that said "no more input".
   if (!connection.signal.aborted) await attachment.endStdin();

@@ -17,13 +17,20 @@ export class ContainerAttachment implements Attachment {
   readonly #options: AttachmentOptions;
   readonly #abort = new AbortController();
   readonly #lines: ReturnType<LogReader['read']> | undefined;
+  readonly #onDetach: () => void;
   #stdin: Promise<Socket> | undefined;
   #connection: Socket | undefined;
   #stopWaiting: (() => void) | undefined;
 
-  constructor(container: Container, logs: LogReader, options: AttachmentOptions, connect: () => Socket) {
+  constructor(
+    container: Container,
+    logs: LogReader,
+    options: AttachmentOptions,
+    { connect, onDetach }: { connect: () => Socket; onDetach: () => void },
+  ) {
     this.#container = container;
     this.#options = options;
+    this.#onDetach = onDetach;
     const { stdout, stderr } = options;
     if ((stdout || stderr) && (options.stream || options.logs)) {
       this.#lines = logs.read(container.id, {
@@ -93,7 +100,8 @@ export class ContainerAttachment implements Attachment {
     socket?.destroy();
   }
 
-  close(): void {
+  close({ detached = false }: { detached?: boolean } = {}): void {
+    if (detached && !this.#abort.signal.aborted) this.#onDetach();
     this.#abort.abort();
     this.#stopWaiting?.();
     this.#connection?.destroy();

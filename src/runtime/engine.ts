@@ -186,9 +186,10 @@ export class ContainerEngine implements Containers {
     if (state.status === 'running' && state.paused) {
       throw new EngineError('Conflict', 'CONTAINER_PAUSED', `container ${container.id} is paused, unpause the container before attach`);
     }
-    const attachment = new ContainerAttachment(container, this.#context.logs, options, () =>
-      this.#context.monitor.openStdin(this.#context.paths.bundle(container.id)),
-    );
+    const attachment = new ContainerAttachment(container, this.#context.logs, options, {
+      connect: () => this.#context.monitor.openStdin(this.#context.paths.bundle(container.id)),
+      onDetach: () => this.#context.emit(container, 'detach'),
+    });
     this.#context.emit(container, 'attach');
     return attachment;
   }

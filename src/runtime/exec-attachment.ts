@@ -14,14 +14,16 @@ export class ExecAttachment implements Attachment {
   readonly #stdio: ExecStdio;
   readonly #queue: Frame[] = [];
   readonly #change = new Signal();
+  readonly #onDetach: () => void;
   /** By stream, once the process has ended: what it wrote and was not read yet, in bytes. */
   readonly #left = new Map<Frame['stream'], number>();
   #exited = false;
   #closed = false;
 
   /** `exited` resolves when the process has ended, whoever else may hold its pipes open. */
-  constructor(stdio: ExecStdio, exited: Promise<unknown>) {
+  constructor(stdio: ExecStdio, exited: Promise<unknown>, onDetach: () => void = () => undefined) {
     this.#stdio = stdio;
+    this.#onDetach = onDetach;
     for (const { stream, source } of stdio.outputs) {
       source.pause();
       source.on('close', () => this.#change.notify());
@@ -88,8 +90,9 @@ export class ExecAttachment implements Attachment {
     if (!this.#isTerminal) this.#stdio.stdin?.end();
   }
 
-  close(): void {
+  close({ detached = false }: { detached?: boolean } = {}): void {
     if (this.#closed) return;
+    if (detached) this.#onDetach();
     this.#closed = true;
     this.#queue.length = 0;
     this.#change.notify();

@@ -138,7 +138,8 @@ export class ExecSessions {
   #follow(session: Session, running: RunningExec, detach: boolean): Attachment | undefined {
     session.launched.resolve(running);
     const exited = running.ended.then((exitCode) => this.#ended(session, exitCode));
-    const attachment = new ExecAttachment(running.stdio, exited);
+    const detached = () => this.#context.emit(session.container, 'exec_detach', { execID: session.record.id });
+    const attachment = new ExecAttachment(running.stdio, exited, detached);
     session.attachment = attachment;
     if (!detach) return attachment;
     attachment.close();

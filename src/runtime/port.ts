@@ -115,7 +115,8 @@ export interface Attachment {
   output(): AsyncIterable<{ stream: 'stdout' | 'stderr'; data: Buffer }>;
   write(data: Uint8Array): Promise<void>;
   endStdin(): Promise<void>;
-  close(): void;
+  /** `detached`: by keys that were typed, and not because the client went away. Idempotent. */
+  close(options?: { detached?: boolean }): void;
 }
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';

@@ -159,7 +159,10 @@ test('a client that leaves does not end the process', { skip }, async () => {
   const id = await start(['sleep', '60']);
   const { attachment } = await begin(id, ['sh', '-c', 'echo here; seq 1 100000; echo through > /tmp/mark'], { openStdin: true });
   await until(attachment.output()[Symbol.asyncIterator](), /here/);
+  harness.events.length = 0;
+  attachment.close({ detached: true });
   attachment.close();
+  assert.deepEqual(harness.events, ['exec_detach']);
   await eventually(async () => (await execIn(harness, id, ['cat', '/tmp/mark'])).stdout === 'through\n', 'it wrote on');
   await harness.engine.remove(id, { force: true });
 });
