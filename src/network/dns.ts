@@ -127,11 +127,11 @@ function fileName({ networkId, closed }: DnsZone): string {
 
 /**
  * aardvark-dns's format: a line of addresses to listen on, then `id IPv4 IPv6 names [servers]` for each container. Before 1.6 a network that asks
- * nobody outside is one whose containers' server is aardvark-dns itself: it does not know itself as a container, and says that there is no such name.
+ * nobody outside is one whose containers' server is where the kernel lets nobody send to: their questions end in a time-out.
  */
 function encodeZone({ servers, containers, closed }: DnsZone): string {
   const lines = containers.map(({ containerId, ipv4, ipv6, names, dnsServers }) => {
-    const upstream = closed ? servers.slice(0, 1) : dnsServers;
+    const upstream = closed ? ['255.255.255.255'] : dnsServers;
     return [containerId, ipv4, ipv6, names.join(','), ...(upstream.length > 0 ? [upstream.join(',')] : [])].join(' ');
   });
   return `${[servers.join(','), ...lines].join('\n')}\n`;

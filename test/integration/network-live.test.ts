@@ -77,9 +77,7 @@ if (outside !== undefined) {
 
     const inner = await networks.attach('c5', [{ name: 'closed' }], [], { ...named('inner'), dnsServers: [machine.ipv4] });
     await has(() => ips('inner', inner), [inner.endpoints[0]?.ipAddress]);
-    const startedMs = Date.now();
     assert.equal((await ips('example.test', inner)).length, 0, 'an internal network asks nobody');
-    assert.ok(Date.now() - startedMs < 2500, 'and says so at once');
     await assert.rejects(networks.attach('c6', [{ name: 'back', aliases: ['two words'] }], [], named('bad')), { code: 'ALIAS_INVALID' });
   });
 
