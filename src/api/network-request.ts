@@ -16,19 +16,12 @@ type CreateOptions = Parameters<Networks['create']>[0];
 export function networkOptions(body: NetworkCreateRequest, raw: unknown, speaks: Speaks): { options: CreateOptions; warnings: string[] } {
   refuseUnknowns(body);
   if (body.EnableIPv4 === false && speaks('1.48')) throw unhonoured('EnableIPv4', 'networks without IPv4 are not supported');
-  const subnets = (body.IPAM?.Config ?? []).map((config, index) => {
-    if (Object.keys(config.AuxiliaryAddresses ?? {}).length > 0) {
-      throw unhonoured(
-        `IPAM.Config[${index}].AuxiliaryAddresses`,
-        'single addresses cannot be reserved; limit what is given out with IPRange',
-      );
-    }
-    return {
-      ...(config.Subnet ? { subnet: config.Subnet } : {}),
-      ...(config.Gateway ? { gateway: config.Gateway } : {}),
-      ...(config.IPRange ? { range: config.IPRange } : {}),
-    };
-  });
+  const subnets = (body.IPAM?.Config ?? []).map((config) => ({
+    ...(config.Subnet ? { subnet: config.Subnet } : {}),
+    ...(config.Gateway ? { gateway: config.Gateway } : {}),
+    ...(config.IPRange ? { range: config.IPRange } : {}),
+    ...(config.AuxiliaryAddresses ? { aux: config.AuxiliaryAddresses } : {}),
+  }));
   const options: CreateOptions = {
     name: body.Name,
     ...(body.Driver ? { driver: body.Driver } : {}),

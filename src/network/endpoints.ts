@@ -35,6 +35,8 @@ export type EndpointsOptions = {
 /** Containers joining and leaving networks. */
 export class Endpoints {
   private readonly options: EndpointsOptions;
+  /** Namespaces that this process has prepared. */
+  private readonly opened = new Set<string>();
 
   constructor(options: EndpointsOptions) {
     this.options = options;
@@ -44,10 +46,13 @@ export class Endpoints {
   async openNamespace(containerId: string): Promise<string> {
     const { namespaces } = this.options;
     checkContainerId(containerId);
-    if (namespaces.isLive(containerId)) return namespaces.pathOf(containerId);
-    const netns = await namespaces.create(containerId);
+    const live = namespaces.isLive(containerId);
+    if (live && this.opened.has(containerId)) return namespaces.pathOf(containerId);
+    // One that somebody else made at its path, inside a user namespace, is taken as it is.
+    const netns = live ? namespaces.pathOf(containerId) : await namespaces.create(containerId);
     using inside = new NetlinkSocket('route', netns);
     await inside.request([setLink('lo', { up: true })]);
+    this.opened.add(containerId);
     return netns;
   }
 
@@ -142,6 +147,7 @@ export class Endpoints {
   async detach(containerId: string): Promise<void> {
     const { attachments, namespaces, firewall, proxies, dns } = this.options;
     checkContainerId(containerId);
+    this.opened.delete(containerId);
     const attachment = attachments.get(containerId);
     if (attachment === undefined) return namespaces.remove(containerId);
     const flows = this.flowsTo(attachment);

@@ -111,7 +111,7 @@ async function attach(
   { ports, timeline }: Making,
 ): Promise<readonly Endpoint[]> {
   await netns;
-  const names = { containerName: record.name, hostname: record.config.Hostname ?? '' };
+  const names = { containerName: record.name, hostname: record.config.Hostname ?? '', dnsServers: record.hostConfig.Dns ?? [] };
   const endpoints = hasNetwork(record)
     ? (await timeline.time('network', context.networks.attach(record.id, record.networks, ports, names))).endpoints
     : [];

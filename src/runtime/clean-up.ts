@@ -75,7 +75,7 @@ export async function reservePorts({ networks, registry }: EngineContext, record
   const wanted = wantedPorts(record);
   for (;;) {
     try {
-      return await networks.reserve(wanted);
+      return await networks.reserve(wanted, record.networks);
     } catch (error) {
       const leaving = registry.all().filter((other) => other.cleaning && sharesPort(other.record.ports, wanted));
       if (leaving.length === 0) throw error;

@@ -18,7 +18,7 @@ export async function connectLocked(context: EngineContext, container: Container
   const endpoint: EndpointConfig = { ...wanted, name: network.name };
   const before = { networks: record.networks, endpoints: record.endpoints };
   if (record.state.status === 'running') {
-    const names = { containerName: record.name, hostname: record.config.Hostname ?? '' };
+    const names = { containerName: record.name, hostname: record.config.Hostname ?? '', dnsServers: record.hostConfig.Dns ?? [] };
     record.endpoints = [...record.endpoints, await context.networks.connect(container.id, endpoint, names)];
   } else if (await isOn(context, before.networks, network)) return;
   record.networks = [...record.networks, endpoint];

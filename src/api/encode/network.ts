@@ -23,10 +23,11 @@ export function encodeNetwork(network: NetworkInfo, { containers = [], verbose =
     IPAM: {
       Driver: 'default',
       Options: null,
-      Config: network.subnets.map(({ subnet, gateway, range }) => ({
+      Config: network.subnets.map(({ subnet, gateway, range, aux }) => ({
         Subnet: subnet,
         ...(range === undefined ? {} : { IPRange: range }),
         ...(gateway === '' ? {} : { Gateway: gateway }),
+        ...(aux === undefined ? {} : { AuxiliaryAddresses: aux }),
       })),
     },
     Internal: network.internal,
