@@ -103,6 +103,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       onError: (plugin, error) => log.error({ err: error, plugin }, 'a volume plugin could not be told of containers that are gone'),
     }),
     usedBy: (name) => containers.volumeUsers(name),
+    onEvent: (action, { name, driver }) => events.publish({ type: 'volume', action, id: name, attributes: { driver } }),
   });
   const runtimePaths = new RuntimePaths({ root: config.root, run: config.run });
   const logs = new SpoolReader({ directory: (id) => runtimePaths.log(id), ended: (id) => containers.ended(id) });

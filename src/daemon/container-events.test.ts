@@ -10,6 +10,10 @@ const record = {
   image: { reference: 'web:1', id: 'sha256:1' },
   config: { Labels: { tier: 'front' } },
   endpoints: [{ network: 'own', networkId: 'n1' }],
+  mounts: [
+    { type: 'volume', name: 'data', source: '/v', destination: '/d', readOnly: true },
+    { type: 'bind', source: '/b', destination: '/b', readOnly: false },
+  ],
 } as unknown as ContainerRecord;
 
 async function told(...events: Omit<ContainerEvent, 'record'>[]) {
@@ -21,20 +25,30 @@ async function told(...events: Omit<ContainerEvent, 'record'>[]) {
   return found;
 }
 
-test('a container that starts joins its networks, and leaves them when it dies', async () => {
+test('a container that starts mounts its volumes and joins its networks, and leaves them when it dies', async () => {
   const found = await told({ action: 'start' }, { action: 'die', attributes: { exitCode: '3' } }, { action: 'die' });
   assert.deepEqual(
     found.map(({ Type, Action, Actor }) => [Type, Action, Actor.ID]),
     [
+      ['volume', 'mount', 'data'],
       ['network', 'connect', 'n1'],
       ['container', 'start', 'c1'],
       ['container', 'die', 'c1'],
       ['network', 'disconnect', 'n1'],
+      ['volume', 'unmount', 'data'],
       ['container', 'die', 'c1'],
+      ['volume', 'unmount', 'data'],
     ],
   );
-  assert.deepEqual(found[0]?.Actor.Attributes, { container: 'c1', name: 'own' });
-  assert.deepEqual({ ...found[2]?.Actor.Attributes }, { tier: 'front', exitCode: '3', image: 'web:1', name: 'web' });
+  assert.deepEqual(found[0]?.Actor.Attributes, {
+    container: 'c1',
+    destination: '/d',
+    driver: 'local',
+    propagation: '',
+    'read/write': 'false',
+  });
+  assert.deepEqual(found[1]?.Actor.Attributes, { container: 'c1', name: 'own' });
+  assert.deepEqual({ ...found[3]?.Actor.Attributes }, { tier: 'front', exitCode: '3', image: 'web:1', name: 'web' });
 });
 
 test('commands and health are in the name of the action', async () => {

@@ -17,6 +17,8 @@ export type VolumeServiceOptions = {
   plugins?: VolumeDriverFinder | undefined;
   /** Ids of the containers that use a volume. */
   usedBy(name: string): readonly string[] | Promise<readonly string[]>;
+  /** Whoever asked for it: a client, or a container that needs one. */
+  onEvent?: ((action: 'create' | 'destroy', volume: { name: string; driver: string }) => void) | undefined;
 };
 
 /** Docker's label for a volume that nobody gave a name. */
@@ -59,6 +61,7 @@ export class VolumeService implements Volumes {
       options,
       anonymous,
     });
+    this.#options.onEvent?.('create', { name, driver: driver.name });
     return this.get(name);
   }
 
@@ -139,6 +142,7 @@ export class VolumeService implements Volumes {
       // Forced: the engine forgets what its driver cannot or will not remove.
       await (options.force ? removed.catch(() => undefined) : removed);
       await this.#records.remove(name);
+      this.#options.onEvent?.('destroy', { name, driver: record?.driver ?? volume?.driver ?? '' });
     });
   }
 

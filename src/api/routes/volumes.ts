@@ -2,7 +2,6 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { VolumesPruneResponse } from '../../api-types/system.ts';
 import type { VolumeList, VolumeResource } from '../../api-types/volume.ts';
 import { EngineError } from '../../base/errors.ts';
-import type { Volume } from '../../volumes/port.ts';
 import { bodyOf } from '../decode.ts';
 import { encodeVolume, volumeLabels } from '../encode/volume.ts';
 import { Filters } from '../filters.ts';
@@ -39,7 +38,6 @@ export function volumeRoutes(app: FastifyInstance, services: Services): void {
     });
     if (volume !== undefined) {
       await volumes.remove(volume.name, { force });
-      tell(services, 'destroy', volume);
     }
     return reply.code(204).send();
   });
@@ -73,7 +71,6 @@ async function createVolume(services: Services, request: FastifyRequest): Promis
     ...(body.Labels ? { labels: body.Labels } : {}),
     ...(body.DriverOpts ? { options: body.DriverOpts } : {}),
   });
-  tell(services, 'create', volume);
   return encodeVolume(volume);
 }
 
@@ -96,7 +93,6 @@ async function pruneVolumes(services: Services, request: FastifyRequest): Promis
       if (error instanceof EngineError && (error.kind === 'Conflict' || error.kind === 'NotFound')) continue;
       throw error;
     }
-    tell(services, 'destroy', volume);
     deleted.push(volume.name);
     reclaimed += bytes ?? 0;
   }
@@ -112,8 +108,4 @@ export async function volumeUsers({ containers }: Pick<Services, 'containers'>):
     for (const name of names) users.set(name, (users.get(name) ?? 0) + 1);
   }
   return users;
-}
-
-function tell({ events }: Services, action: string, volume: Volume): void {
-  events.publish({ type: 'volume', action, id: volume.name, attributes: { driver: volume.driver } });
 }
