@@ -2,9 +2,11 @@ import { posix } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
 import type { Container } from './container.ts';
 import type { EngineContext } from './context.ts';
+import { linkedContainers, linkVariables } from './create/links.ts';
 import type { Size } from './exec-stdio.ts';
 import type { ExecRecord } from './port.ts';
 import { apparmorProfile } from './spec/apparmor.ts';
+import { oomScore } from './spec/build.ts';
 import { capabilities } from './spec/capabilities.ts';
 import { resolveCommand } from './spec/command.ts';
 import { mergeEnv, processEnv } from './spec/environment.ts';
@@ -23,7 +25,12 @@ export function execProcess(context: EngineContext, container: Container, exec: 
   const { config, hostConfig } = record;
   using root = rootOf(container.id, run?.process.pid);
   const user = userOf(root, exec.user || config.User || '', hostConfig.GroupAdd ?? []);
-  const env = processEnv({ env: mergeEnv(config.Env, exec.env), hostname: config.Hostname, tty: exec.tty, home: user.home });
+  const env = processEnv({
+    env: [...linkEnv(context, record), ...mergeEnv(config.Env, exec.env)],
+    hostname: config.Hostname,
+    tty: exec.tty,
+    home: user.home,
+  });
   const cwd = workingDirectory(root, exec.workingDir || config.WorkingDir || '/');
   resolveCommand(root, exec.args[0] ?? '', env, cwd);
   const privileged = exec.privileged || (hostConfig.Privileged ?? false);
@@ -46,7 +53,18 @@ export function execProcess(context: EngineContext, container: Container, exec: 
     ...(limits.rlimits.length > 0 ? { rlimits: limits.rlimits } : {}),
     noNewPrivileges: security.noNewPrivileges,
     ...(apparmor ? { apparmorProfile: apparmor } : {}),
+    oomScoreAdj: oomScore(hostConfig.OomScoreAdj ?? 0, context.facts),
   };
+}
+
+/** What links say. That one of them has ended meanwhile is no reason to refuse. */
+function linkEnv(context: EngineContext, record: Container['record']): string[] {
+  try {
+    return linkVariables(linkedContainers(context, record), record);
+  } catch (error) {
+    if (error instanceof EngineError) return [];
+    throw error;
+  }
 }
 
 function rootOf(id: string, pid: number | undefined): InRoot {

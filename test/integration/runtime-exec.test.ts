@@ -27,7 +27,10 @@ async function begin(id: string, args: string[], more: Parameters<typeof execOf>
 }
 
 test('streams, exit codes, stdin, user, groups, environment, directory', { skip }, async () => {
-  const id = await start(['sleep', '60'], { Env: ['FROM=container'] });
+  const id = await start(['sleep', '60'], {
+    Env: ['FROM=container'],
+    HostConfig: { Ulimits: [{ Name: 'nofile', Soft: 321, Hard: 654 }], OomScoreAdj: 77 },
+  });
   const exec = (args: string[], more = {}) => execIn(harness, id, args, more);
   const first = await exec(['sh', '-c', 'echo out; echo err >&2; exit 9']);
   assert.deepEqual([first.stdout, first.stderr, first.exitCode], ['out\n', 'err\n', 9]);
@@ -37,6 +40,7 @@ test('streams, exit codes, stdin, user, groups, environment, directory', { skip 
     (await exec(['sh', '-c', 'id -u; id -G; pwd; echo $FROM $OWN $HOME'], { user: 'app', workingDir: '/tmp', env: ['OWN=exec'] })).stdout,
     '1234\n1235 77\n/tmp\ncontainer exec /home/app\n',
   );
+  assert.equal((await exec(['sh', '-c', 'ulimit -n; cat /proc/self/oom_score_adj'])).stdout, '321\n77\n');
   assert.equal((await exec(['sh', '-c', 'kill -9 $$'])).exitCode, 137);
   assert.equal((await exec(['sh', '-c', 'echo again > /dev/stdout'])).stdout, 'again\n');
   await harness.engine.remove(id, { force: true });

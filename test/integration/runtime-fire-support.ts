@@ -109,7 +109,7 @@ exec ${findProgram('runc')} "$@"
       ...readdirSync('/sys/class/net')
         .filter((name) => name.includes(rootId))
         .map((name) => `interface ${name}`),
-      ...execFileSync('iptables-save', { encoding: 'utf8' })
+      ...execFileSync(findProgram('iptables-save') ?? '', { encoding: 'utf8' })
         .split('\n')
         .filter((line) => line.includes(rootId))
         .map((line) => `rule ${line}`),

@@ -16,6 +16,12 @@ async function create(name = '', script = '', host = '{}'): Promise<string> {
 
 const commands: Record<string, (...args: string[]) => Promise<unknown>> = {
   create,
+  async exec(id = '', script = '') {
+    const exec = { tty: false, openStdin: false, attachStdout: false, attachStderr: false, env: [], privileged: false };
+    const { id: execId } = await engine.execCreate(id, { ...exec, args: ['sh', '-c', script] });
+    await engine.execStart(execId, { detach: true });
+    return execId;
+  },
   async run(...args) {
     const id = await create(...args);
     await engine.start(id);

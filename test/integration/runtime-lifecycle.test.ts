@@ -52,6 +52,20 @@ test('stop sends the stop signal and waits; what ignores it is killed after the 
   await assert.rejects(harness.engine.stop(stubborn), coded('NOT_MODIFIED'));
 });
 
+test('stop sends the signal that the configuration names, and waits as long as it says', { skip }, async () => {
+  const own = await start(['sh', '-c', 'trap "exit 9" USR1; trap "" TERM; while true; do sleep 0.05; done'], { StopSignal: 'SIGUSR1' });
+  const deaf = await start(['sh', '-c', 'trap "" TERM; while true; do sleep 0.05; done'], { StopTimeout: 1 });
+  await sleep(150);
+  await harness.engine.stop(own);
+  assert.deepEqual(await harness.engine.wait(own), { exitCode: 9 });
+  const startedAt = performance.now();
+  await harness.engine.stop(deaf);
+  const tookMs = performance.now() - startedAt;
+  assert.ok(tookMs >= 1_000 && tookMs < 5_000, `${tookMs} ms`);
+  assert.deepEqual(await harness.engine.wait(deaf), { exitCode: 137 });
+  for (const id of [own, deaf]) await harness.engine.remove(id);
+});
+
 test('kill sends any signal; start twice and kill of what does not run are refused', { skip }, async () => {
   const id = await start(['sh', '-c', 'trap "exit 3" USR1; while true; do sleep 0.05; done']);
   await sleep(150);

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listMounts } from '../../src/kernel/mount.ts';
 import { Cgroups } from '../../src/runtime/cgroups.ts';
-import { cannotRun, closeHarness, eventually, type Harness, makeBusyboxRoot, openEngine, startIn } from './runtime-support.ts';
+import { cannotRun, closeHarness, eventually, execIn, type Harness, makeBusyboxRoot, openEngine, startIn } from './runtime-support.ts';
 
 const skip = cannotRun;
 
@@ -218,6 +218,21 @@ test('a forced removal that a kill cut off is brought to its end', { skip }, asy
   const { engine } = await adopt(t, directory);
   assert.deepEqual(await engine.list(), []);
   assertNothingLeft(directory, '');
+});
+
+test('a detached process runs on when the engine dies, and ends with its container', { skip }, async (t) => {
+  const { directory, host: first } = await host(t);
+  const id = String(await first.call('run', 'holds', 'sleep 60'));
+  const execId = String(await first.call('exec', id, 'sleep 0.3; echo done > /tmp/mark; sleep 4242'));
+  await first.kill();
+  const harness = await adopt(t, directory);
+  await eventually(async () => (await execIn(harness, id, ['cat', '/tmp/mark'])).stdout === 'done\n', 'it wrote after the kill');
+  await assert.rejects(harness.engine.execGet(execId), /No such exec instance/);
+  const sleepers = async () => (await harness.engine.top(id, '-o pid,args')).Processes.filter(([, args]) => args?.includes('4242'));
+  const [found] = await sleepers();
+  assert.ok(found);
+  await harness.engine.remove(id, { force: true });
+  assert.equal(existsSync(`/proc/${found[0]}`), false);
 });
 
 test('a health check goes on with the next engine, from where it was', { skip }, async (t) => {
