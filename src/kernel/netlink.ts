@@ -71,6 +71,23 @@ const idleBuffers: ReturnType<typeof pinned>[] = [];
 const receiveBuffer = pinned(65_536);
 const scratch = pinned(64);
 
+/** Sends under way, of all sockets: the kernel has one lock for them, and those that wait for it must not take up the pool of threads. */
+const lanes = 2;
+let sending = 0;
+const waiting: (() => void)[] = [];
+
+async function inLane<T>(send: () => Promise<T>): Promise<T> {
+  if (sending >= lanes) await new Promise<void>((resolve) => waiting.push(resolve));
+  else sending++;
+  try {
+    return await send();
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) sending--;
+    else next();
+  }
+}
+
 /**
  * A netlink socket of one network namespace. The kernel works through a request inside send(2), which may wait for its network lock (tens of
  * milliseconds beside the end of namespaces); so sending goes to a thread of libuv's pool, and the answers, which are there by then, are
@@ -185,7 +202,7 @@ export class NetlinkSocket implements Disposable {
     try {
       let length = 0;
       for (const [i, message] of messages.entries()) length += writeMessage(memory, length, message, flags, first + i);
-      const sent = await sendBlocking(this.fd, memory.address, length, 0);
+      const sent = await inLane(() => sendBlocking(this.fd, memory.address, length, 0));
       if (sent !== length) throw failure('send netlink', messages[0]?.what);
       return first;
     } finally {
