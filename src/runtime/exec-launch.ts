@@ -10,9 +10,6 @@ import { SIGKILL } from './signals.ts';
 import { encodeSpec } from './spec/build.ts';
 import type { ProcessSpec } from './spec/types.ts';
 
-/** A runtime that takes longer to begin a process hangs. */
-const launchMs = 60_000;
-
 export type RunningExec = { pid: number; stdio: ExecStdio; ended: Promise<number> };
 
 export type LaunchOptions = { containerId: string; directory: string; runtime: OciRuntime; process: ProcessSpec; ends: ExecEnds };
@@ -36,10 +33,10 @@ export async function launchExec(options: LaunchOptions): Promise<RunningExec> {
       stdio: ends.child,
       newSession: true,
     });
-    const end = await endedWithin(launchMs, child.ended);
+    const end = await endedWithin(runtime.timeoutMs, child.ended);
     if (end === undefined) {
       killProcess(-child.pid, SIGKILL);
-      throw failed(`${runtime.name} did not begin the process within ${launchMs / 1000} s`);
+      throw failed(`${runtime.name} did not begin the process within ${runtime.timeoutMs / 1000} s`);
     }
     if (end.exitCode !== 0) throw failed(runtimeMessage(await readIfThere(files.log)));
     const pid = Number.parseInt(await readIfThere(files.pidFile), 10);

@@ -230,6 +230,7 @@ export type HarnessOptions = {
   networks?: Networks;
   /** Beside the default one. */
   runtimes?: OciRuntime[];
+  createTimeoutMs?: number;
 };
 
 /** An engine over `directory` (with a busybox root in it). `recover` is the caller's to call. */
@@ -263,7 +264,7 @@ export function openEngine(directory: string, config: RunConfig = {}, options: H
       default: defaultRuntime,
       all: new Map([testRuntime(run), ...(options.runtimes ?? [])].map((runtime) => [runtime.name, runtime])),
     },
-    monitor: new ConmonMonitor({ command: conmon }),
+    monitor: new ConmonMonitor({ command: conmon, createTimeoutMs: options.createTimeoutMs }),
     paths: { root, run },
     rootId,
     initPath: catatonit,

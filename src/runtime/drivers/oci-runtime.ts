@@ -38,7 +38,8 @@ export class OciRuntime {
   readonly #program: string;
   readonly #prefix: readonly string[];
   readonly #root: string;
-  readonly #timeoutMs: number;
+  /** How long a verb that answers at once may take. */
+  readonly timeoutMs: number;
   readonly #args: readonly string[];
   readonly #systemdCgroup: boolean;
   readonly #filters: CompiledFilters | undefined;
@@ -49,7 +50,7 @@ export class OciRuntime {
     this.name = name;
     this.#program = command;
     this.#root = root;
-    this.#timeoutMs = timeoutMs;
+    this.timeoutMs = timeoutMs;
     const [first, ...rest] = prefix;
     this.command = first ?? command;
     this.#prefix = first === undefined ? [] : [...rest, command];
@@ -153,7 +154,7 @@ export class OciRuntime {
 
   #run(verb: string, ...args: string[]) {
     const what = `${this.name} ${verb} ${args.at(-1)?.slice(0, 12)}`;
-    return runCommand(this.#program, [...this.#ownArguments, verb, ...args], { timeoutMs: this.#timeoutMs, what });
+    return runCommand(this.#program, [...this.#ownArguments, verb, ...args], { timeoutMs: this.timeoutMs, what });
   }
 
   #failure(verb: string, id: string, stderr: string): EngineError {
