@@ -10,21 +10,27 @@ const WNOHANG = 1;
 
 /** How often children that nobody asked about are looked for. */
 const sweepMs = 10_000;
+/** How soon after some child's end those that joined a PID namespace are looked for: by then whoever waits for one has had its turn. */
+const joinedSweepMs = 250;
 
 const waiting = new Map<number, (exitCode: number | undefined) => void>();
 let listening = false;
+let joinedSweep: NodeJS.Timeout | undefined;
 const status = pinned(8);
 
 /**
  * Makes this process the parent of every process below it whose own parent ends (PR_SET_CHILD_SUBREAPER, prctl(2)): what a runtime leaves behind
- * with `--detach`, and monitors that fork themselves away. Those that `orphanEnded` does not await are reaped within half a minute. Once is enough;
- * only on the main thread, where SIGCHLD arrives.
+ * with `--detach`, and monitors that fork themselves away. Those that `orphanEnded` does not await are reaped within half a minute; within half a second
+ * what had joined a container's PID namespace. Once is enough; only on the main thread, where SIGCHLD arrives.
  */
 export function adoptOrphans(): void {
   if (listening) return;
   listening = true;
   check(libcPrctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 'prctl PR_SET_CHILD_SUBREAPER');
-  process.on('SIGCHLD', reapAwaited);
+  process.on('SIGCHLD', () => {
+    reapAwaited();
+    if (joinedSweep === undefined) joinedSweep = setTimeout(sweepJoined, joinedSweepMs).unref();
+  });
   setInterval(sweep, sweepMs).unref();
 }
 
@@ -77,6 +83,22 @@ function sweep(): void {
   const zombies = children().filter((pid) => !waiting.has(pid) && isZombie(pid));
   for (const pid of zombies) if (seen.has(pid)) libcWaitpid(pid, status.address, WNOHANG);
   seen = new Set(zombies);
+}
+
+/**
+ * What a runtime was adding to a container when the container ended is left to us, and a PID namespace does not end before all in it are reaped: its
+ * first process hangs in exit(2). Node starts nothing in a namespace, so such a zombie is nobody's; a first process itself is asked about later.
+ */
+function sweepJoined(): void {
+  joinedSweep = undefined;
+  if (!someChildEnded()) return;
+  for (const pid of children()) if (!waiting.has(pid) && isZombie(pid) && joinedNamespace(pid)) libcWaitpid(pid, status.address, WNOHANG);
+}
+
+/** Whether it is in a PID namespace below ours, and not the first there (proc_pid_status(5), NSpid). */
+function joinedNamespace(pid: number): boolean {
+  const [, inner] = /^NSpid:\t\d+(?:\t\d+)*\t(\d+)$/m.exec(readQuietly(`/proc/${pid}/status`)) ?? [];
+  return inner !== undefined && inner !== '1';
 }
 
 const information = pinned(128);

@@ -59,6 +59,10 @@ export class Control {
       await this.#signalLocked(container, SIGKILL);
       this.#told(container, SIGKILL);
     });
+    await this.#killed(container, ended);
+  }
+
+  async #killed(container: Container, ended: () => true | undefined): Promise<void> {
     if (await within(killTimeoutMs, container.waitFor(ended))) return;
     throw new EngineError(
       'Internal',
@@ -70,10 +74,12 @@ export class Control {
     );
   }
 
-  /** Any signal. One that is meant to end it also ends its restarting. */
+  /** Any signal. One that is meant to end it also ends its restarting. After SIGKILL it resolves when the container has ended. */
   async kill(container: Container, signal: string): Promise<void> {
     const number = parseSignal(signal);
+    const before = container.exits;
     const ends = number === SIGKILL || number === parseSignal(container.record.config.StopSignal || 'SIGTERM');
+    const ended = () => container.exits > before || container.removed || container.record.state.status === 'exited' || undefined;
     await container.exclusive(async () => {
       if (container.record.state.status === 'restarting') {
         container.record.stoppedByUser = true;
@@ -88,6 +94,7 @@ export class Control {
       await this.#signalLocked(container, number);
     });
     this.#told(container, number);
+    if (number === SIGKILL) await this.#killed(container, ended);
   }
 
   /** To the container's first process. A frozen one gets it once thawed, which for signals that end it is now. */
