@@ -36,6 +36,7 @@ else
     suite house 1 $(find test/house -name '*.test.ts' | sort)
     suite conformance 1 $(find test/conformance -name '*.test.ts' | sort)
     suite integration 1 $(find test/integration -name '*.test.ts' | sort)
+    suite security 1 $(find test/security -name '*.test.ts' | sort)
     suite clients 1 $(find test/clients -name '*.test.ts' | sort)
   }
 fi

@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import { apiVersion } from '../api-types/system.ts';
+import { guardApp, jsonType, judgedBody } from './authorization/guard.ts';
+import type { Authorization } from './authorization/port.ts';
 import { invalid, isExpected, toHttpError } from './errors.ts';
-import { isTooSlow, type JsonLimits, readJson } from './json-body.ts';
+import { isTooSlow, type JsonLimits, parseJson, readJson } from './json-body.ts';
 import { archiveRoutes } from './routes/archive.ts';
 import { buildRoutes } from './routes/build.ts';
 import { containerIoRoutes } from './routes/container-io.ts';
@@ -61,7 +63,7 @@ const routeFamilies = [
 /** The HTTP application: Docker's Engine API with and without a version prefix, and Slipway's own routes. It does not listen; server.ts does. */
 export function buildApp(
   services: Services,
-  options: { logger?: FastifyBaseLogger | undefined; json?: Partial<JsonLimits> } = {},
+  options: { logger?: FastifyBaseLogger | undefined; json?: Partial<JsonLimits>; authorization?: Authorization | undefined } = {},
 ): FastifyInstance {
   const app = Fastify({
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
@@ -71,7 +73,8 @@ export function buildApp(
     routerOptions: { maxParamLength: 1024, ignoreDuplicateSlashes: true, ignoreTrailingSlash: false },
     rewriteUrl: (request) => stripVersion(request.url ?? '/'),
   });
-  parseBodies(app, { ...jsonLimits, ...options.json });
+  const limits = { ...jsonLimits, ...options.json };
+  parseBodies(app, limits);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('Server', `Slipway/${services.info.version} (linux)`).header('Api-Version', apiVersion).header('Ostype', 'linux');
     reply.header('Docker-Experimental', 'false');
@@ -83,6 +86,7 @@ export function buildApp(
     if (String(reply.getHeader('content-type')).startsWith('application/json')) reply.header('content-type', 'application/json');
     return payload;
   });
+  if (options.authorization !== undefined) guardApp(app, options.authorization, limits);
   app.addHook('onResponse', async (request) => cutLingering(request));
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: 'page not found', code: 'ROUTE_NOT_FOUND' }));
@@ -93,7 +97,10 @@ export function buildApp(
 /** JSON is parsed whole (an empty body is none); every other body stays a stream that its route reads or refuses. */
 function parseBodies(app: FastifyInstance, limits: JsonLimits): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(/^application\/json/i, (_request: FastifyRequest, payload: IncomingMessage) => readJson(payload, limits));
+  app.addContentTypeParser(jsonType, async (request: FastifyRequest, payload: IncomingMessage) => {
+    const judged = judgedBody(request);
+    return judged === undefined ? readJson(payload, limits) : parseJson(judged);
+  });
   app.addContentTypeParser('*', (request, payload, done) => {
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
     // Go's client names a type for bodies that it does not send.

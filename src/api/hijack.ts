@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { beginTakenOver } from './authorization/guard.ts';
 import type { StdioConnection } from './stdio.ts';
 import { writePatiently } from './stream.ts';
 
@@ -21,13 +22,17 @@ export class HijackedConnection implements StdioConnection {
   readonly signal: AbortSignal;
   readonly #socket: Socket;
   readonly #incoming: AsyncIterable<Buffer>;
+  /** Set where plugins judge the answer: nothing goes either way before. */
+  readonly #begun: Promise<void> | undefined;
 
-  constructor(socket: Socket, incoming: AsyncIterable<Buffer>, shutdown: AbortSignal) {
+  constructor(socket: Socket, incoming: AsyncIterable<Buffer>, shutdown: AbortSignal, begun?: Promise<void>) {
     this.#socket = socket;
+    this.#begun = begun;
     this.#incoming = incoming;
     const controller = new AbortController();
     this.signal = controller.signal;
     const abort = () => controller.abort(new DOMException('the client went away', 'AbortError'));
+    begun?.catch(abort);
     socket.on('error', abort);
     socket.on('close', abort);
     const close = () => this.close();
@@ -39,20 +44,30 @@ export class HijackedConnection implements StdioConnection {
   /** The client's bytes until it ends its side. Never throws: a broken connection is an end, and `signal` tells the difference. */
   async *input(): AsyncGenerator<Buffer> {
     try {
+      await this.#begun;
       for await (const chunk of this.#incoming) yield chunk;
     } catch {
-      // Reset by the peer.
+      // Reset by the peer, or the answer was denied.
     }
   }
 
-  write(chunk: Uint8Array): Promise<void> {
-    return writePatiently(this.#socket, chunk);
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#begun !== undefined && !(await succeeds(this.#begun))) return;
+    await writePatiently(this.#socket, chunk);
   }
 
   /** Sends what is queued and closes both directions. */
   close(): void {
-    this.#socket.destroySoon();
+    if (this.#begun === undefined) this.#socket.destroySoon();
+    else void succeeds(this.#begun).then(() => this.#socket.destroySoon());
   }
+}
+
+function succeeds(promise: Promise<void>): Promise<boolean> {
+  return promise.then(
+    () => true,
+    () => false,
+  );
 }
 
 export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'websocket'): boolean {
@@ -69,19 +84,25 @@ export function hijack(request: FastifyRequest, reply: FastifyReply, options: Hi
   const contentType = options.contentType === undefined ? '' : `Content-Type: ${options.contentType}\r\n`;
   if (wantsUpgrade(request, options.protocol)) {
     reply.raw.detachSocket(socket);
-    socket.write(`HTTP/1.1 101 UPGRADED\r\n${contentType}Connection: Upgrade\r\nUpgrade: ${options.protocol}\r\n\r\n`);
-    return open(socket, readSocket(socket), options);
+    const head = `HTTP/1.1 101 UPGRADED\r\n${contentType}Connection: Upgrade\r\nUpgrade: ${options.protocol}\r\n\r\n`;
+    const begun = beginTakenOver(request, socket, 101, () => socket.write(head));
+    return open(socket, readSocket(socket), options, begun);
   }
   // A chunked body that has not been read is the input; else it is whatever follows the request, which the HTTP parser must not see.
   const chunked = request.raw.headers['transfer-encoding'] !== undefined && !request.raw.complete;
   if (!chunked) detachParser(socket);
   reply.raw.detachSocket(socket);
-  socket.write(`HTTP/1.1 200 OK\r\n${contentType}\r\n`);
-  return open(socket, chunked ? request.raw : readSocket(socket), options);
+  const begun = beginTakenOver(request, socket, 200, () => socket.write(`HTTP/1.1 200 OK\r\n${contentType}\r\n`));
+  return open(socket, chunked ? request.raw : readSocket(socket), options, begun);
 }
 
-function open(socket: Socket, incoming: AsyncIterable<Buffer>, { input, shutdown }: HijackOptions): HijackedConnection {
-  const connection = new HijackedConnection(socket, incoming, shutdown);
+function open(
+  socket: Socket,
+  incoming: AsyncIterable<Buffer>,
+  { input, shutdown }: HijackOptions,
+  begun: Promise<void> | undefined,
+): HijackedConnection {
+  const connection = new HijackedConnection(socket, incoming, shutdown, begun);
   // Without a reader the end of the connection would never be seen.
   if (!input) void drain(connection);
   return connection;

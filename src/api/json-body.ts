@@ -23,9 +23,19 @@ export function isTooSlow(error: unknown): boolean {
   return error instanceof BodyRefused && error.statusCode === 408;
 }
 
+/** Whether this error says that a body has more bytes than it may. */
+export function isTooLarge(error: unknown): boolean {
+  return error instanceof BodyRefused && error.statusCode === 413;
+}
+
 /** A request's body as JSON; undefined when it is empty. InvalidArgument `BODY_NOT_JSON`; `BODY_TOO_LARGE`; `BODY_TOO_SLOW`. */
 export async function readJson(request: IncomingMessage, limits: JsonLimits): Promise<unknown> {
-  const text = (await readWhole(request, limits)).toString('utf8');
+  return parseJson(await readBody(request, limits));
+}
+
+/** As `readJson`, of a body that has been read. */
+export function parseJson(body: Buffer): unknown {
+  const text = body.toString('utf8');
   if (text.trim() === '') return undefined;
   try {
     return JSON.parse(text);
@@ -34,7 +44,8 @@ export async function readJson(request: IncomingMessage, limits: JsonLimits): Pr
   }
 }
 
-function readWhole(request: IncomingMessage, { maxBytes, timeoutMs }: JsonLimits): Promise<Buffer> {
+/** A request's body whole. `BODY_TOO_LARGE`; `BODY_TOO_SLOW`; Cancelled `BODY_CUT`. */
+export function readBody(request: IncomingMessage, { maxBytes, timeoutMs }: JsonLimits): Promise<Buffer> {
   const tooLarge = () =>
     new BodyRefused(413, 'BODY_TOO_LARGE', `the request body is larger than ${maxBytes} bytes, the most that a JSON body may have`);
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) return Promise.reject(tooLarge());

@@ -31,7 +31,11 @@ export function createHttpServer(app: FastifyInstance, options: Options = {}): S
     keepAliveTimeout: 600_000,
     shouldUpgradeCallback: (request: IncomingMessage) => protocols.includes(String(request.headers.upgrade).toLowerCase()),
   };
-  const route = (request: IncomingMessage, response: ServerResponse) => app.routing(request, response);
+  const route = (request: IncomingMessage, response: ServerResponse) => {
+    // HTTP/0.9 has neither headers nor a status; Node lets it in.
+    if (request.httpVersionMajor < 1) refuse(request.socket);
+    else app.routing(request, response);
+  };
   const server = options.tls === undefined ? createServer(common, route) : createTlsServer({ ...common, ...mutual(options.tls) }, route);
   // Attach and exec end one direction before the other. Not from the start: a peer that left during the handshake would be waited for.
   server.on('secureConnection', (socket: TLSSocket) => {

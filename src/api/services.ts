@@ -30,6 +30,8 @@ export type EngineInfo = {
   usernsRemap: boolean;
   /** Init program for containers; undefined when there is none. */
   initPath: string | undefined;
+  /** Names, in the order in which they are asked. */
+  authorizationPlugins: readonly string[];
   monitorPath: string;
   debug: boolean;
   startedAtMs: number;

@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream';
 import type { FastifyReply } from 'fastify';
 import type { ProgressMessage } from '../api-types/build.ts';
+import { beginStream } from './authorization/guard.ts';
 import { toErrorObject } from './errors.ts';
 
 /** A signal that aborts when the client goes away before its answer is complete, or when the daemon shuts down. */
@@ -15,34 +16,51 @@ export function requestSignal(reply: FastifyReply, shutdown: AbortSignal): Abort
 }
 
 /**
- * An answer that is written bit by bit. Its status and headers leave at once; `write` waits while the client does not read, so a slow client
+ * An answer that is written bit by bit. Its status and headers leave at once (where plugins judge answers: once they have); `write` waits while the client does not read, so a slow client
  * costs no memory, and does nothing once it is gone.
  */
 export class ResponseStream {
   readonly signal: AbortSignal;
   readonly #reply: FastifyReply;
+  /** What has been asked for so far, when that began later than it was asked for; never rejects. */
+  #begun: Promise<void> | undefined;
 
   constructor(reply: FastifyReply, shutdown: AbortSignal, contentType: string, headers: Record<string, string> = {}) {
-    this.signal = requestSignal(reply, shutdown);
+    const denied = new AbortController();
+    this.signal = AbortSignal.any([requestSignal(reply, shutdown), denied.signal]);
     this.#reply = reply;
     reply.hijack();
     for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value);
-    reply.raw.writeHead(200, { 'Content-Type': contentType, ...headers });
-    reply.raw.flushHeaders();
+    const all = { 'Content-Type': contentType, ...headers };
+    this.#begun = beginStream(reply, 200, all, () => {
+      reply.raw.writeHead(200, all);
+      reply.raw.flushHeaders();
+    })?.catch((error) => denied.abort(error));
   }
 
   async write(chunk: Uint8Array | string): Promise<void> {
-    await writePatiently(this.#reply.raw, chunk);
+    const { raw } = this.#reply;
+    if (this.#begun !== undefined) {
+      this.#begun = this.#begun.then(() => writePatiently(raw, chunk));
+      await this.#begun;
+    } else await writePatiently(raw, chunk);
   }
 
   /** Writes without waiting; for small messages from callbacks. */
   post(chunk: Uint8Array | string): void {
-    const { raw } = this.#reply;
-    if (!raw.destroyed && !raw.writableEnded) raw.write(chunk);
+    this.#next((raw) => {
+      if (!raw.destroyed && !raw.writableEnded) raw.write(chunk);
+    });
   }
 
   end(): void {
-    this.#reply.raw.end();
+    this.#next((raw) => raw.end());
+  }
+
+  #next(act: (raw: FastifyReply['raw']) => void): void {
+    const { raw } = this.#reply;
+    if (this.#begun === undefined) act(raw);
+    else this.#begun = this.#begun.then(() => act(raw));
   }
 
   /** Logs why and cuts the answer. */

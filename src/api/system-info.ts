@@ -24,7 +24,7 @@ export async function systemInfo(services: Services, speaks: (version: string) =
     Plugins: {
       Volume: services.volumes.drivers(),
       Network: await networkDrivers(services),
-      Authorization: null,
+      Authorization: info.authorizationPlugins.length === 0 ? null : [...info.authorizationPlugins],
       Log: ['json-file', 'local', 'none'],
     },
     ...host.limits,

@@ -3,6 +3,11 @@ import { EngineError } from '../base/errors.ts';
 
 const versionPrefix = /^\/v(\d[\d.]{0,31})(?=\/)/;
 
+/** What `stripVersion` takes away; '' where there is none. */
+export function versionPrefixOf(url: string): string {
+  return versionPrefix.exec(url)?.[0] ?? '';
+}
+
 export function stripVersion(url: string): string {
   return url.replace(versionPrefix, '');
 }

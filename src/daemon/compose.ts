@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
+import { PluginAuthorization } from '../api/authorization/plugin-authorization.ts';
+import type { Authorization } from '../api/authorization/port.ts';
 import { EventBus } from '../api/event-bus.ts';
 import type { EngineInfo, Services } from '../api/services.ts';
 import type { BootstrapRequest } from '../api-types/own.ts';
@@ -16,6 +18,7 @@ import { CniDriver } from '../network/drivers/cni.ts';
 import type { NetworkDriver } from '../network/drivers/port.ts';
 import { WireDriver } from '../network/drivers/wire.ts';
 import { LocalNetworks } from '../network/local-networks.ts';
+import { HostPlugins } from '../plugins/host-plugins.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
 import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
@@ -46,6 +49,8 @@ import type { Logger } from './log.ts';
 
 export type Engine = {
   readonly services: Services;
+  /** Who decides about requests; undefined when nobody was set to. */
+  readonly authorization: Authorization | undefined;
   /** What was chosen, for the log. */
   readonly summary: Record<string, unknown>;
   /** Adopts what an earlier daemon left running. Before anything is served. */
@@ -78,6 +83,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const { store, programs, cgroupVersion, settings } = found;
   const rootId = createHash('sha256').update(config.root).digest('hex').slice(0, 8);
   const events = new EventBus();
+  const plugins = new HostPlugins();
   const chosen = pickSnapshotter(config, store);
   const snapshotter = makeSnapshotter(chosen.name, { store, runDirectory: config.run });
   const networks = new LocalNetworks({
@@ -99,6 +105,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     ...volumePaths,
     drivers: [new LocalVolumeDriver(volumePaths)],
     plugins: new PluginVolumeDrivers({
+      plugins,
       runDirectory: join(config.run, 'volumes/plugins'),
       onError: (plugin, error) => log.error({ err: error, plugin }, 'a volume plugin could not be told of containers that are gone'),
     }),
@@ -173,6 +180,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   };
   return {
     services,
+    authorization: makeAuthorization(config, plugins, log),
     summary: { snapshotter: snapshotter.name, runtime: info.defaultRuntime, version: info.version },
     async recover() {
       // Without its rules a network is less than it was; without its containers the engine is nothing.
@@ -234,6 +242,12 @@ function makeNetworkDrivers({ network }: DaemonConfig, log: Logger): Map<string,
   ]);
 }
 
+function makeAuthorization({ authorizationPlugins: names }: DaemonConfig, plugins: HostPlugins, log: Logger): Authorization | undefined {
+  if (names.length === 0) return undefined;
+  const onFailure = (plugin: string, error: unknown) => log.error({ err: error, plugin }, 'an authorization plugin could not be asked');
+  return new PluginAuthorization({ names, plugins, onFailure });
+}
+
 function makeRuntimes(config: DaemonConfig, programs: Programs, cgroupDriver: RuntimeSettings['cgroupDriver']) {
   const make = (name: string): [string, OciRuntime] => [
     name,
@@ -281,6 +295,7 @@ function describeEngine(
     seccompProfile: config.seccompProfile ?? 'builtin',
     usernsRemap: config.usernsRemap !== undefined,
     initPath: programs.init,
+    authorizationPlugins: config.authorizationPlugins,
     monitorPath: programs.conmon,
     debug: config.logLevel === 'debug',
     startedAtMs: Date.now(),

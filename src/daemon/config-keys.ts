@@ -34,6 +34,10 @@ export const keys: readonly Key[] = [
   key('tls.ca', 'FILE', 'certificate authority of the clients that are let in over TCP'),
   key('tls.cert', 'FILE', "the daemon's certificate for TCP"),
   key('tls.key', 'FILE', 'its private key'),
+  key('authorization-plugins', 'NAME', 'plugin that every request is put before, in this order; may be repeated', {
+    flag: 'authorization-plugin',
+    list: true,
+  }),
   key('log-level', 'LEVEL', 'debug, info, warn or error (default info)'),
   key('default-runtime', 'NAME', 'OCI runtime of containers that name none (default: crun where it works, else runc)'),
   key('runtimes', 'NAME=PATH', 'a further OCI runtime; may be repeated', { flag: 'runtime', list: true }),

@@ -65,6 +65,15 @@ export function paths(given: Given | undefined, name: string): string[] | undefi
   return given === undefined ? undefined : list(given, name).map((path) => absolute({ value: path, from: given.from }) ?? path);
 }
 
+/** Names of plugins, each once: a plugin's name is that of its socket. */
+export function pluginNames(given: Given | undefined, name: string): string[] {
+  if (given === undefined) return [];
+  return [...new Set(list(given, name))].map((text) => {
+    if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/.test(text)) return text;
+    throw invalid(given, name, `${JSON.stringify(text)} is not the name of a plugin`);
+  });
+}
+
 /** `127.0.0.1:2376`, `[::1]:2376`, `:2376` for every address. */
 export function addresses(given: Given | undefined, name: string): Address[] {
   if (given === undefined) return [];

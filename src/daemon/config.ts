@@ -20,6 +20,8 @@ export type DaemonConfig = {
   tcp: readonly read.Address[];
   /** Set whenever `tcp` names an address. PEM files. */
   tls: { ca: string; cert: string; key: string } | undefined;
+  /** Plugins that every request is put before, in this order. */
+  authorizationPlugins: readonly string[];
   logLevel: LogLevel;
   /** A name in `runtimes`. */
   defaultRuntime: string | undefined;
@@ -76,6 +78,7 @@ function build(lookup: Lookup): DaemonConfig {
     dockerSocket: path('docker-socket'),
     group: read.matching(lookup('group'), 'group', /^[a-z_][a-z0-9_-]{0,31}$/i, 'the name of a group') ?? 'slipway',
     ...listeners(lookup),
+    authorizationPlugins: read.pluginNames(lookup('authorization-plugins'), 'authorization-plugins'),
     logLevel: read.choice(lookup('log-level'), 'log-level', ['debug', 'info', 'warn', 'error']) ?? 'info',
     defaultRuntime: defaultRuntime(lookup('default-runtime'), runtimes),
     runtimes,

@@ -32,7 +32,7 @@ export async function startDaemon(config: DaemonConfig, options: { log: Logger; 
   signal.throwIfAborted();
   await engine.recover();
   signal.throwIfAborted();
-  const app = buildApp(engine.services, { logger: log });
+  const app = buildApp(engine.services, { logger: log, authorization: engine.authorization });
   undo.defer(() => app.close());
   await app.ready();
   const listeners = new Listeners(app, config, log);

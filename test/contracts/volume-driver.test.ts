@@ -4,9 +4,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { findPlugin } from '../../src/plugins/discovery.ts';
+import { HostPlugins } from '../../src/plugins/host-plugins.ts';
 import { LocalVolumeDriver } from '../../src/volumes/drivers/local.ts';
 import { PluginVolumeDrivers } from '../../src/volumes/drivers/plugin.ts';
-import { findPlugin } from '../../src/volumes/drivers/plugin-discovery.ts';
 import type { VolumeDriver } from '../../src/volumes/port.ts';
 import { VolumeService } from '../../src/volumes/service.ts';
 import { FakeVolumePlugin } from './support/volume-plugin.ts';
@@ -26,7 +27,8 @@ async function pluginScene(t: TestContext) {
   await plugin.listen(join(folder, 'sockets/fake.sock'));
   t.after(() => plugin.close());
   const errors: unknown[] = [];
-  const drivers = () => new PluginVolumeDrivers({ runDirectory: join(folder, 'run'), folders, onError: (_, error) => errors.push(error) });
+  const plugins = new HostPlugins(folders);
+  const drivers = () => new PluginVolumeDrivers({ runDirectory: join(folder, 'run'), plugins, onError: (_, error) => errors.push(error) });
   const find = async (): Promise<VolumeDriver> => {
     const driver = await drivers().find('fake');
     assert.ok(driver);

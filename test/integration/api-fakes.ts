@@ -174,6 +174,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
       seccompProfile: 'builtin',
       usernsRemap: false,
       initPath: undefined,
+      authorizationPlugins: [],
       monitorPath: '/nowhere/conmon',
       debug: false,
       startedAtMs: 0,

@@ -96,9 +96,7 @@ function remember(sizes: Map<string, [number, number]>, id: string, size: [numbe
  */
 function tellsInStream(request: FastifyRequest, error: unknown): error is EngineError {
   return (
-    error instanceof EngineError &&
-    (error.exitCode === 126 || error.exitCode === 127) &&
-    request.headers[execErrorsHeader] !== 'status'
+    error instanceof EngineError && (error.exitCode === 126 || error.exitCode === 127) && request.headers[execErrorsHeader] !== 'status'
   );
 }
 

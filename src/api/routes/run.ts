@@ -3,6 +3,7 @@ import type { CreateContainerRequest } from '../../api-types/container.ts';
 import type { RunRequest } from '../../api-types/own.ts';
 import { EngineError } from '../../base/errors.ts';
 import { Timeline } from '../../base/timeline.ts';
+import { askAs } from '../authorization/guard.ts';
 import { bodyOf, requireField } from '../decode.ts';
 import { hijack, wantsUpgrade } from '../hijack.ts';
 import { RunSession } from '../run-session.ts';
@@ -18,7 +19,10 @@ export function runRoutes(app: FastifyInstance, services: Services): void {
     requireUpgrade(request);
     const run = bodyOf(request.body, runRequest, { required: true });
     requireField(run.create.Image || undefined, 'create.Image');
-    const created = await services.containers.create(createRequest(run), run.name === undefined ? {} : { name: run.name });
+    const create = createRequest(run);
+    await askAs(request, 'POST', `/containers/create${run.name === undefined ? '' : `?name=${encodeURIComponent(run.name)}`}`, create);
+    const created = await services.containers.create(create, run.name === undefined ? {} : { name: run.name });
+    await askToFollow(services, request, run, created.record.id);
     timeline.add('create', arrivedAtMs);
     const warnings = [...created.warnings, ...ignoredFields((request.body as { create?: unknown }).create)];
     const connection = hijack(request, reply, { protocol: 'slipway-run', input: true, shutdown: services.shutdown });
@@ -32,6 +36,18 @@ export function runRoutes(app: FastifyInstance, services: Services): void {
     });
     await session.follow();
   });
+}
+
+/** For authorization plugins a run is what it does: a creation, which was asked about before, an attachment and a start. */
+async function askToFollow({ containers }: Services, request: FastifyRequest, run: RunRequest, id: string): Promise<void> {
+  try {
+    const streams = `stdin=${run.attachStdin === true ? 1 : 0}&stdout=1&stderr=1&stream=1`;
+    if (run.detach !== true) await askAs(request, 'POST', `/containers/${id}/attach?${streams}`);
+    await askAs(request, 'POST', `/containers/${id}/start`);
+  } catch (error) {
+    await containers.remove(id, { force: true, volumes: true });
+    throw error;
+  }
 }
 
 function requireUpgrade(request: FastifyRequest): void {

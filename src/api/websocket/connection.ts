@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { beginTakenOver } from '../authorization/guard.ts';
 import { invalid } from '../errors.ts';
 import { readSocket } from '../hijack.ts';
 import type { StdioConnection } from '../stdio.ts';
@@ -34,10 +35,9 @@ export function takeWebSocket(request: FastifyRequest): (reply: FastifyReply, op
     const { socket } = request.raw;
     reply.hijack();
     reply.raw.detachSocket(socket);
-    socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
-    );
-    return new WebSocketConnection(socket, options);
+    const head = `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
+    const begun = beginTakenOver(request, socket, 101, () => socket.write(head));
+    return new WebSocketConnection(socket, options, begun);
   };
 }
 
@@ -48,9 +48,12 @@ export class WebSocketConnection implements StdioConnection {
   readonly #opcode: Opcode;
   readonly #gone = new AbortController();
   #closing = false;
+  /** Set where plugins judge the answer: nothing goes either way before. */
+  readonly #begun: Promise<void> | undefined;
 
-  constructor(socket: Socket, { input, binary, shutdown }: WebSocketOptions) {
+  constructor(socket: Socket, { input, binary, shutdown }: WebSocketOptions, begun?: Promise<void>) {
     this.#socket = socket;
+    this.#begun = begun;
     this.#opcode = binary ? Opcode.binary : Opcode.text;
     this.signal = this.#gone.signal;
     const close = () => this.close();
@@ -61,6 +64,10 @@ export class WebSocketConnection implements StdioConnection {
     });
     shutdown.addEventListener('abort', close);
     if (socket.destroyed) this.#leave();
+    begun?.catch(() => {
+      this.#closing = true;
+      this.#leave();
+    });
     // Pings and the client's close arrive among its messages, wanted or not.
     if (!input) void drain(this.input());
   }
@@ -68,6 +75,7 @@ export class WebSocketConnection implements StdioConnection {
   async *input(): AsyncGenerator<Buffer> {
     const decoder = new WebSocketDecoder();
     try {
+      await this.#begun;
       for await (const chunk of readSocket(this.#socket)) {
         for (const frame of decoder.push(chunk)) {
           if (frame.opcode === Opcode.close) return this.#end(closeCode.normal);
@@ -83,11 +91,13 @@ export class WebSocketConnection implements StdioConnection {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
+    await this.#begun?.catch(() => undefined);
     if (!this.#closing) await writePatiently(this.#socket, encodeFrame(this.#opcode, chunk));
   }
 
   close(): void {
-    this.#end(closeCode.normal);
+    if (this.#begun === undefined) this.#end(closeCode.normal);
+    else void this.#begun.catch(() => undefined).then(() => this.#end(closeCode.normal));
   }
 
   #answer({ opcode, payload }: WebSocketFrame): void {

@@ -1,12 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
-import { volumeNotFound } from '../names.ts';
+import type { Plugin, Plugins } from '../../plugins/port.ts';
+import { isVolumeName, volumeNotFound } from '../names.ts';
 import type { VolumeDriver, VolumeDriverFinder } from '../port.ts';
 import { Serial } from '../serial.ts';
 import { VolumeUsers } from '../users.ts';
-import { PluginClient } from './plugin-client.ts';
-import { dockerPluginFolders, findPlugin, type PluginFolders } from './plugin-discovery.ts';
 
 /** For questions: a plugin that is stuck must not hold up a listing. */
 const askMs = 3_000;
@@ -16,12 +15,12 @@ const workMs = 30_000;
 /** A volume driver out of process, by Docker's volume plugin protocol. Errors of the plugin are Internal `PLUGIN_FAILED` in its own words. */
 export class PluginVolumeDriver implements VolumeDriver {
   readonly name: string;
-  readonly #client: PluginClient;
+  readonly #client: Plugin;
   readonly #users: VolumeUsers;
   readonly #serial = new Serial();
 
   /** `users`: a folder in the run directory. */
-  constructor(options: { name: string; client: PluginClient; users: string }) {
+  constructor(options: { name: string; client: Plugin; users: string }) {
     this.name = options.name;
     this.#client = options.client;
     this.#users = new VolumeUsers(options.users);
@@ -116,7 +115,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 export type PluginVolumeDriversOptions = {
   /** `<run>/volumes/plugins`. */
   runDirectory: string;
-  folders?: PluginFolders | undefined;
+  plugins: Plugins;
   /** What goes wrong where nobody waits. */
   onError(plugin: string, error: unknown): void;
 };
@@ -133,11 +132,10 @@ export class PluginVolumeDrivers implements VolumeDriverFinder {
   async find(name: string): Promise<VolumeDriver | undefined> {
     const known = this.#found.get(name);
     if (known !== undefined) return known;
-    const address = await findPlugin(name, this.#options.folders ?? dockerPluginFolders);
-    if (address === undefined) return undefined;
-    const client = new PluginClient(name, address);
-    const { Implements } = await client.call('Plugin.Activate', {}, askMs);
-    if (!Array.isArray(Implements) || !Implements.includes('VolumeDriver')) return undefined;
+    // It becomes a folder's name, and a volume's driver.
+    if (!isVolumeName(name)) return undefined;
+    const client = await this.#options.plugins.find(name, 'VolumeDriver');
+    if (client === undefined) return undefined;
     const driver = new PluginVolumeDriver({ name, client, users: join(this.#options.runDirectory, name) });
     this.#found.set(name, driver);
     return driver;

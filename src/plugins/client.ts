@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { request as plainRequest, type RequestOptions } from 'node:http';
 import { request as tlsRequest } from 'node:https';
-import { EngineError } from '../../base/errors.ts';
+import { EngineError } from '../base/errors.ts';
+import type { Plugin } from './port.ts';
 
 /** Where a plugin listens. */
 export type PluginAddress =
@@ -11,45 +12,42 @@ export type PluginAddress =
 const answerLimitBytes = 4 << 20;
 const contentType = 'application/vnd.docker.plugins.v1.2+json';
 
-/** Calls of Docker's plugin protocol, version 1: JSON over HTTP, one request a call. */
-export class PluginClient {
-  readonly #name: string;
+/** Docker's plugin protocol, version 1, over a unix socket, TCP or TLS. */
+export class PluginClient implements Plugin {
+  readonly name: string;
   readonly #address: PluginAddress;
 
   constructor(name: string, address: PluginAddress) {
-    this.#name = name;
+    this.name = name;
     this.#address = address;
   }
 
-  /**
-   * What the plugin answers to `method`, its own errors included (`Err`). Unavailable `PLUGIN_UNREACHABLE` when nobody answers in time; Internal
-   * `PLUGIN_ANSWER_INVALID` for what is no JSON object.
-   */
   async call(method: string, body: unknown, timeoutMs: number): Promise<Record<string, unknown>> {
-    const text = await this.#exchange(`/${method}`, JSON.stringify(body), timeoutMs).catch((cause) => {
-      throw new EngineError('Unavailable', 'PLUGIN_UNREACHABLE', `plugin ${this.#name} does not answer ${method}: ${messageOf(cause)}`, {
+    const { status, text } = await this.#exchange(`/${method}`, JSON.stringify(body), timeoutMs).catch((cause) => {
+      throw new EngineError('Unavailable', 'PLUGIN_UNREACHABLE', `plugin ${this.name} does not answer ${method}: ${messageOf(cause)}`, {
         hint: 'Is it running? Its socket is looked for in /run/docker/plugins, its address in /etc/docker/plugins and /usr/lib/docker/plugins.',
         cause,
       });
     });
-    return this.#parse(method, text);
+    return this.#parse(method, status, text);
   }
 
-  #parse(method: string, text: string): Record<string, unknown> {
+  #parse(method: string, status: number, text: string): Record<string, unknown> {
     try {
       const answer: unknown = JSON.parse(text === '' ? '{}' : text);
-      if (typeof answer === 'object' && answer !== null && !Array.isArray(answer)) return answer as Record<string, unknown>;
+      // With another status only its error counts: whatever else it says, it did not do.
+      if (isObject(answer) && (status === 200 || answer.Err)) return answer;
     } catch (cause) {
       if (!(cause instanceof SyntaxError)) throw cause;
     }
     throw new EngineError(
       'Internal',
       'PLUGIN_ANSWER_INVALID',
-      `plugin ${this.#name} answered ${method} with ${JSON.stringify(text.slice(0, 200))}`,
+      `plugin ${this.name} answered ${method} with status ${status} and ${JSON.stringify(text.slice(0, 200))}`,
     );
   }
 
-  #exchange(path: string, body: string, timeoutMs: number): Promise<string> {
+  #exchange(path: string, body: string, timeoutMs: number): Promise<{ status: number; text: string }> {
     const headers = { 'content-type': contentType, accept: contentType, 'content-length': Buffer.byteLength(body) };
     const options: RequestOptions = {
       ...this.#target(),
@@ -68,7 +66,7 @@ export class PluginClient {
           text += chunk;
           if (text.length > answerLimitBytes) answer.destroy(new Error(`its answer is longer than ${answerLimitBytes} bytes`));
         });
-        answer.on('end', () => resolve(text));
+        answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }));
         answer.on('error', reject);
       });
       sent.on('error', reject);
@@ -84,6 +82,10 @@ export class PluginClient {
     const [ca, cert, key] = [read(tls.ca), read(tls.cert), read(tls.key)];
     return { host, port, ...(ca ? { ca } : {}), ...(cert ? { cert } : {}), ...(key ? { key } : {}), rejectUnauthorized: !tls.insecure };
   }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function messageOf(cause: unknown): string {

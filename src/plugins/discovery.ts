@@ -1,8 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { EngineError, isErrno } from '../../base/errors.ts';
-import { isVolumeName } from '../names.ts';
-import type { PluginAddress } from './plugin-client.ts';
+import { EngineError, isErrno } from '../base/errors.ts';
+import type { PluginAddress } from './client.ts';
 
 export type PluginFolders = {
   /** Of sockets: `NAME.sock` or `NAME/NAME.sock`. */
@@ -10,6 +9,9 @@ export type PluginFolders = {
   /** Of `NAME.spec` (an address) and `NAME.json` (an address and keys). */
   specs: readonly string[];
 };
+
+/** A name is a file's: nothing else may come near the file system. */
+export const pluginName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;
 
 /** Docker's places. */
 export const dockerPluginFolders: PluginFolders = {
@@ -19,8 +21,7 @@ export const dockerPluginFolders: PluginFolders = {
 
 /** Where a plugin says that it listens; undefined when nothing says so. InvalidArgument `PLUGIN_SPEC_INVALID` names the file. */
 export async function findPlugin(name: string, folders: PluginFolders): Promise<PluginAddress | undefined> {
-  // A name is a file's: nothing else may come near the file system.
-  if (!isVolumeName(name)) return undefined;
+  if (!pluginName.test(name)) return undefined;
   for (const folder of folders.sockets) {
     for (const socketPath of [join(folder, `${name}.sock`), join(folder, name, `${name}.sock`)]) {
       if (await isSocket(socketPath)) return { socketPath };
