@@ -23,7 +23,7 @@ export type BridgeOptions = {
 };
 
 export const bridgeNameOption = 'com.docker.network.bridge.name';
-export const mtuOption = 'com.docker.network.driver.mtu';
+const mtuOption = 'com.docker.network.driver.mtu';
 
 type Reader = (value: string, key: string) => Partial<BridgeOptions>;
 

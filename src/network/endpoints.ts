@@ -1,34 +1,31 @@
-import { randomBytes } from 'node:crypto';
-import { EngineError, isErrno, toErrorData } from '../base/errors.ts';
+import { EngineError, toErrorData } from '../base/errors.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
-import type { Addresses } from './addresses.ts';
 import { type AttachedEndpoint, type Attachment, type Attachments, toEndpoint } from './attachments.ts';
-import { parseBridgeOptions } from './bridge-options.ts';
-import { type Definition, type Definitions, rangeOf } from './definitions.ts';
+import { clearDefaultRoutes, setDefaultRoutes } from './default-routes.ts';
+import type { Definition, Definitions } from './definitions.ts';
 import type { Dns } from './dns.ts';
-import { checkEndpointOptions } from './drivers/interfaces.ts';
 import type { Join, NetworkDriver } from './drivers/port.ts';
+import { type EndpointPlanner, emptyEndpoint, standsAlone } from './endpoint-planner.ts';
 import { type FlowFilter, forgetUdpFlows } from './firewall/conntrack.ts';
 import type { Firewall } from './firewall/firewall.ts';
-import { type Family, formatIp, macFor, parseIp, parseMac } from './ip.ts';
+import { parseIp } from './ip.ts';
 import { checkContainerId } from './names.ts';
 import type { Namespaces } from './namespaces.ts';
-import { deleteDefaultRoute, setDefaultRoute, setLink } from './netlink/messages.ts';
+import { setLink } from './netlink/messages.ts';
 import type { Endpoint, EndpointConfig, EndpointOwner, PortBinding } from './port.ts';
 import type { PortProxies } from './ports/port-proxies.ts';
-import { gatewayEndpoint, type Topology } from './topology.ts';
+import type { Topology } from './topology.ts';
 
 export type EndpointsOptions = {
   definitions: Definitions;
   attachments: Attachments;
-  addresses: Addresses;
+  planner: EndpointPlanner;
   namespaces: Namespaces;
-  drivers: (definition: Definition) => NetworkDriver;
+  driverOf: (definition: Definition) => NetworkDriver;
   topology: Topology;
   firewall: Firewall;
   proxies: PortProxies;
   dns: Dns;
-  hasDns: (definition: Definition) => boolean;
   log: (message: string) => void;
 };
 
@@ -67,7 +64,7 @@ export class Endpoints {
     checkContainerId(containerId);
     const asked = this.resolve(configs);
     if (asked.some(({ name }) => name === 'host')) return { netns: '', endpoints: asked.map(emptyEndpoint).map(toEndpoint) };
-    for (const definition of asked) if (!standsAlone(definition)) await this.driverOf(definition).ensure(definition);
+    for (const definition of asked) if (!standsAlone(definition)) await this.options.driverOf(definition).ensure(definition);
     // From choosing addresses to `put` nothing is awaited, so nobody else is given them.
     if (attachments.get(containerId) !== undefined) {
       throw new EngineError('Conflict', 'ALREADY_ATTACHED', `container ${containerId.slice(0, 12)} is attached to its networks already`);
@@ -76,7 +73,9 @@ export class Endpoints {
     for (const [i, { id }] of asked.entries()) {
       const definition = this.options.definitions.find(id);
       endpoints.push(
-        standsAlone(definition) ? emptyEndpoint(definition) : this.plan(containerId, definition, configs[i] ?? { name: id }, endpoints),
+        standsAlone(definition)
+          ? emptyEndpoint(definition)
+          : this.options.planner.plan(containerId, definition, configs[i] ?? { name: id }, endpoints),
       );
     }
     const { containerName, dnsServers = [] } = owner;
@@ -98,7 +97,7 @@ export class Endpoints {
     const { attachments, namespaces, definitions } = this.options;
     const asked = definitions.find(config.name);
     if (standsAlone(asked)) throw exclusive(asked);
-    await this.driverOf(asked).ensure(asked);
+    await this.options.driverOf(asked).ensure(asked);
     const definition = definitions.find(asked.id);
     const current = attachments.get(containerId);
     if (current === undefined || !namespaces.isLive(containerId)) {
@@ -114,7 +113,7 @@ export class Endpoints {
       }
       if (standsAlone(definitions.find(network))) throw exclusive(definitions.find(network));
     }
-    const endpoint = this.plan(containerId, definition, config, current.endpoints);
+    const endpoint = this.options.planner.plan(containerId, definition, config, current.endpoints);
     const recorded = attachments.put({ ...current, endpoints: [...current.endpoints, endpoint] });
     try {
       await recorded;
@@ -136,10 +135,10 @@ export class Endpoints {
     if (attachment === undefined || endpoint === undefined) return;
     const netns = namespaces.isLive(containerId) ? namespaces.pathOf(containerId) : undefined;
     const join = this.joinOf(attachment, endpoint);
-    if (join !== undefined) await this.driverOf(join.network).leave(netns, join);
+    if (join !== undefined) await this.options.driverOf(join.network).leave(netns, join);
     const endpoints = (attachments.get(containerId) ?? attachment).endpoints.filter(({ networkId }) => networkId !== id);
     await attachments.put({ ...(attachments.get(containerId) ?? attachment), endpoints });
-    if (netns !== undefined) await this.route(netns, endpoints);
+    if (netns !== undefined) await setDefaultRoutes(netns, endpoints);
     await settleAll([this.publish(containerId), dns.sync()]);
   }
 
@@ -172,13 +171,13 @@ export class Endpoints {
         for (const endpoint of attachment.endpoints) {
           const join = this.joinOf(attachment, endpoint);
           if (join === undefined) continue;
-          await this.driverOf(join.network).ensure(join.network);
-          const made = await this.driverOf(join.network).restore(netns, join);
+          await this.options.driverOf(join.network).ensure(join.network);
+          const made = await this.options.driverOf(join.network).restore(netns, join);
           if (made === undefined) continue;
           remade = true;
           await this.replace(attachment.containerId, made);
         }
-        if (remade) await this.route(netns, attachments.get(attachment.containerId)?.endpoints ?? []);
+        if (remade) await setDefaultRoutes(netns, attachments.get(attachment.containerId)?.endpoints ?? []);
       } catch (error) {
         log(`networks of container ${attachment.containerName} could not be put back: ${toErrorData(error).message}`);
       }
@@ -191,13 +190,13 @@ export class Endpoints {
       const attachment = attachments.get(containerId);
       const join = attachment === undefined ? undefined : this.joinOf(attachment, endpoint);
       if (attachment === undefined || join === undefined) continue;
-      const driver = this.driverOf(join.network);
+      const driver = this.options.driverOf(join.network);
       // A plugin that sets its own default route stumbles over another.
-      if (driver.addressing === 'driver') await this.clearRoutes(netns, attachment.endpoints);
+      if (driver.addressing === 'driver') await clearDefaultRoutes(netns, attachment.endpoints);
       const joined = await driver.join(netns, join);
       if (joined !== endpoint) await this.replace(containerId, joined);
     }
-    await this.route(netns, attachments.get(containerId)?.endpoints ?? []);
+    await setDefaultRoutes(netns, attachments.get(containerId)?.endpoints ?? []);
   }
 
   private async replace(containerId: string, endpoint: AttachedEndpoint): Promise<void> {
@@ -212,10 +211,12 @@ export class Endpoints {
     const { containerId } = attachment;
     const joins = attachment.endpoints.flatMap((endpoint) => this.joinOf(attachment, endpoint) ?? []);
     const netns = namespaces.isLive(containerId) ? namespaces.pathOf(containerId) : undefined;
-    const [behind, before] = [true, false].map((end) => joins.filter(({ network }) => this.driverOf(network).endsWithNamespace === end));
-    for (const join of before ?? []) await this.driverOf(join.network).leave(netns, join);
+    const [behind, before] = [true, false].map((end) =>
+      joins.filter(({ network }) => this.options.driverOf(network).endsWithNamespace === end),
+    );
+    for (const join of before ?? []) await this.options.driverOf(join.network).leave(netns, join);
     await namespaces.remove(containerId);
-    await Promise.all((behind ?? []).map((join) => this.driverOf(join.network).leave(undefined, join)));
+    await Promise.all((behind ?? []).map((join) => this.options.driverOf(join.network).leave(undefined, join)));
   }
 
   private async publish(containerId: string): Promise<void> {
@@ -236,29 +237,6 @@ export class Endpoints {
     );
   }
 
-  /** The default routes that the endpoints call for, in the place of those that are there. */
-  private async route(netns: string, endpoints: readonly AttachedEndpoint[]): Promise<void> {
-    using inside = new NetlinkSocket('route', netns);
-    const messages = ([4, 6] as const).flatMap((family) => {
-      const endpoint = gatewayEndpoint(endpoints, family);
-      const gateway = parseIp((family === 4 ? endpoint?.gateway : endpoint?.ipv6Gateway) ?? '');
-      return endpoint === undefined || gateway === undefined ? [] : [setDefaultRoute(inside.indexOf(endpoint.interface), gateway, family)];
-    });
-    if (messages.length > 0) await inside.request(messages);
-  }
-
-  private async clearRoutes(netns: string, endpoints: readonly AttachedEndpoint[]): Promise<void> {
-    using inside = new NetlinkSocket('route', netns);
-    for (const family of [4, 6] as const) {
-      const endpoint = gatewayEndpoint(endpoints, family);
-      const gateway = parseIp((family === 4 ? endpoint?.gateway : endpoint?.ipv6Gateway) ?? '');
-      if (endpoint === undefined || gateway === undefined) continue;
-      await ignoring(['ENODEV', 'ESRCH', 'ENETUNREACH'], async () => {
-        await inside.request([deleteDefaultRoute(inside.indexOf(endpoint.interface), gateway, family)]);
-      });
-    }
-  }
-
   private resolve(configs: readonly EndpointConfig[]): Definition[] {
     const definitions = configs.map(({ name }) => this.options.definitions.find(name));
     const alone = definitions.find(standsAlone);
@@ -270,51 +248,6 @@ export class Endpoints {
     throw new EngineError('InvalidArgument', 'NETWORK_TWICE', `network ${twice.name} is given twice`);
   }
 
-  /** The endpoint as it is to become, its addresses chosen. */
-  private plan(containerId: string, definition: Definition, config: EndpointConfig, others: readonly AttachedEndpoint[]): AttachedEndpoint {
-    const { addresses, hasDns } = this.options;
-    const byEngine = this.driverOf(definition).addressing === 'engine';
-    const named = checkEndpointOptions(config.driverOptions ?? {});
-    const dns = hasDns(definition);
-    const ipv4 = byEngine ? addresses.allocate(definition, 4, config.ipv4) : parseIp(config.ipv4 ?? '');
-    const ipv6 = byEngine ? addresses.allocate(definition, 6, config.ipv6) : parseIp(config.ipv6 ?? '');
-    const address = ipv4 ?? ipv6;
-    const gateway = (family: Family) => {
-      const found = definition.internal ? undefined : rangeOf(definition, family)?.gateway;
-      return found === undefined ? '' : formatIp(found);
-    };
-    const derivedMac = byEngine && address !== undefined ? macFor(address) : '';
-    const servers = definition.subnets.map(({ gateway }) => gateway).filter((server) => server !== '');
-    return {
-      network: definition.name,
-      networkId: definition.id,
-      endpointId: this.newEndpointId(),
-      ipAddress: ipv4 === undefined ? '' : formatIp(ipv4),
-      prefixLength: rangeOf(definition, 4)?.subnet.prefixLength ?? 0,
-      gateway: gateway(4),
-      ipv6Address: ipv6 === undefined ? '' : formatIp(ipv6),
-      ipv6PrefixLength: rangeOf(definition, 6)?.subnet.prefixLength ?? 0,
-      ipv6Gateway: gateway(6),
-      macAddress: config.macAddress ? parseMac(config.macAddress) : derivedMac,
-      interface: named ?? freeInterface(definition, others),
-      aliases: [...new Set([...(config.aliases ?? []).map(checkAlias), ...(dns ? [containerId.slice(0, 12)] : [])])],
-      dnsServers: dns ? servers.slice(0, 1) : [],
-      gatewayPriority: config.gatewayPriority ?? 0,
-      ...(config.driverOptions === undefined ? {} : { driverOptions: config.driverOptions }),
-    };
-  }
-
-  /** Its first five digits name a link on the host: no two endpoints share them. */
-  private newEndpointId(): string {
-    const taken = new Set(
-      this.options.attachments.all().flatMap(({ endpoints }) => endpoints.map(({ endpointId }) => endpointId.slice(0, 5))),
-    );
-    for (;;) {
-      const id = randomBytes(32).toString('hex');
-      if (!taken.has(id.slice(0, 5))) return id;
-    }
-  }
-
   /** Undefined for networks that have no interface, and for those that are gone. */
   private joinOf({ containerId, containerName, endpoints, ports }: Attachment, endpoint: AttachedEndpoint): Join | undefined {
     const network = this.options.definitions.withId(endpoint.networkId);
@@ -323,7 +256,10 @@ export class Endpoints {
     const drivers = endpoints.filter(({ networkId }) => {
       const definition = this.options.definitions.withId(networkId);
       return (
-        definition !== undefined && !standsAlone(definition) && this.driverOf(definition).publishing !== 'none' && !definition.internal
+        definition !== undefined &&
+        !standsAlone(definition) &&
+        this.options.driverOf(definition).publishing !== 'none' &&
+        !definition.internal
       );
     });
     const highest = Math.max(...drivers.map(({ gatewayPriority }) => gatewayPriority));
@@ -335,20 +271,11 @@ export class Endpoints {
     return this.options.attachments.get(containerId)?.endpoints.find((endpoint) => endpoint.networkId === networkId);
   }
 
-  private driverOf(definition: Definition): NetworkDriver {
-    return this.options.drivers(definition);
-  }
-
   private async undo(containerId: string, what: string, how: () => Promise<void>): Promise<void> {
     await how().catch((error: unknown) => {
       this.options.log(`could not undo a failed ${what} of ${containerId.slice(0, 12)}: ${toErrorData(error).message}`);
     });
   }
-}
-
-/** host and none: nothing is joined. */
-function standsAlone({ driver }: Definition): boolean {
-  return driver === 'host' || driver === 'null';
 }
 
 function exclusive({ name }: Definition): EngineError {
@@ -360,50 +287,7 @@ function exclusive({ name }: Definition): EngineError {
   return new EngineError('Denied', 'NETWORKS_EXCLUSIVE', message);
 }
 
-function freeInterface(definition: Definition, others: readonly AttachedEndpoint[]): string {
-  const prefix = definition.driver === 'bridge' ? parseBridgeOptions(definition.options).interfacePrefix : 'eth';
-  const taken = new Set(others.map((endpoint) => endpoint.interface));
-  let number = 0;
-  while (taken.has(`${prefix}${number}`)) number++;
-  return `${prefix}${number}`;
-}
-
-/** It stands in a line of aardvark-dns's files. */
-function checkAlias(alias: string): string {
-  if (/^[^\s,]{1,255}$/u.test(alias)) return alias;
-  throw new EngineError('InvalidArgument', 'ALIAS_INVALID', `invalid network alias ${JSON.stringify(alias.slice(0, 60))}`, {
-    hint: 'Aliases are host names: no spaces, no commas.',
-  });
-}
-
-function emptyEndpoint({ name, id }: Definition): AttachedEndpoint {
-  return {
-    network: name,
-    networkId: id,
-    endpointId: randomBytes(32).toString('hex'),
-    ipAddress: '',
-    prefixLength: 0,
-    gateway: '',
-    ipv6Address: '',
-    ipv6PrefixLength: 0,
-    ipv6Gateway: '',
-    macAddress: '',
-    interface: '',
-    aliases: [],
-    dnsServers: [],
-    gatewayPriority: 0,
-  };
-}
-
 /** All, or the first failure once all have ended: the undoing must not start beside what is still being made. */
 async function settleAll(promises: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
-}
-
-async function ignoring(codes: readonly string[], task: () => Promise<void>): Promise<void> {
-  try {
-    await task();
-  } catch (error) {
-    if (!isErrno(error, ...codes)) throw error;
-  }
 }

@@ -3,6 +3,7 @@ import { toEndpoint } from './attachments.ts';
 import { parseBridgeOptions } from './bridge-options.ts';
 import { type CreateOptions, defineNetwork } from './creation.ts';
 import { type Definition, firstHost, newNetworkId } from './definitions.ts';
+import { hostFacts } from './drivers/bridge-settings.ts';
 import { FirewallWatch } from './firewall/watch.ts';
 import { formatSubnet, parseSubnet } from './ip.ts';
 import { Serial } from './locks.ts';
@@ -31,7 +32,7 @@ export class LocalNetworks implements Networks {
     this.parts = makeParts(options);
     this.watch = new FirewallWatch({
       intervalMs: options.watchIntervalMs ?? defaultWatchIntervalMs,
-      facts: () => this.parts.bridges.hostFacts(),
+      facts: hostFacts,
       check: () => this.mend(),
       onError: (error) => this.parts.log(`the rules of networks could not be looked at: ${toErrorData(error).message}`),
     });
@@ -154,13 +155,13 @@ export class LocalNetworks implements Networks {
   }
 
   private async mend(): Promise<void> {
-    const { firewall, attachments, bridges, log } = this.parts;
+    const { firewall, attachments, log } = this.parts;
     const flushed = await firewall.verify();
     if (flushed) log('wrote the rules of networks anew: something else had changed or flushed them');
-    const facts = bridges.hostFacts();
+    const facts = hostFacts();
     const changed = this.facts !== undefined && this.facts !== facts;
     if ((flushed || changed) && attachments.present().length > 0) await this.putBack({ adopt: false });
-    this.facts = bridges.hostFacts();
+    this.facts = hostFacts();
   }
 
   /**

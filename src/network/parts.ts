@@ -6,6 +6,7 @@ import { type Definition, Definitions } from './definitions.ts';
 import { Dns } from './dns.ts';
 import { BridgeDriver } from './drivers/bridge.ts';
 import type { NetworkDriver } from './drivers/port.ts';
+import { EndpointPlanner } from './endpoint-planner.ts';
 import { Endpoints } from './endpoints.ts';
 import { Firewall } from './firewall/firewall.ts';
 import { Namespaces } from './namespaces.ts';
@@ -80,7 +81,6 @@ export function makeParts(options: LocalNetworksOptions): Parts {
   const reserved: Reserved = new Map();
   const proxies = new PortProxies({ reserved, wanted: () => topology.proxied(), log });
   const dns: Dns = new Dns({ aardvarkPath, directory: state('dns'), zones: () => topology.zones(), log });
-  const addresses = new Addresses(attachments);
   const driverOf = ({ driver }: Definition) => {
     const found = drivers.get(driver);
     if (found === undefined) throw new Error(`there is no network driver ${driver}`);
@@ -89,14 +89,13 @@ export function makeParts(options: LocalNetworksOptions): Parts {
   const endpoints = new Endpoints({
     definitions,
     attachments,
-    addresses,
+    planner: new EndpointPlanner({ attachments, addresses: new Addresses(attachments), driverOf, hasDns }),
     namespaces,
-    drivers: driverOf,
+    driverOf,
     topology,
     firewall,
     proxies,
     dns,
-    hasDns,
     log,
   });
   return { definitions, attachments, namespaces, subnets, bridges, drivers, firewall, proxies, reserved, dns, endpoints, log };

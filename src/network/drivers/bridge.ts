@@ -1,27 +1,18 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineError, isErrno, toErrorData } from '../../base/errors.ts';
-import { inNetns } from '../../kernel/namespace.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import type { AttachedEndpoint, Attachments } from '../attachments.ts';
-import { type BridgeOptions, bridgeNameOption, parseBridgeOptions } from '../bridge-options.ts';
+import { bridgeNameOption, parseBridgeOptions } from '../bridge-options.ts';
 import { type Definition, type Definitions, firstHost, rangesOf } from '../definitions.ts';
 import { defaultInterface } from '../host-routes.ts';
-import { formatSubnet, macFor, parseIp } from '../ip.ts';
+import { formatSubnet, macFor } from '../ip.ts';
 import { Serial } from '../locks.ts';
 import { addAddress, addBridge, addVeth, deleteLink, setBridgePort, setLink } from '../netlink/messages.ts';
 import type { Subnets } from '../subnets.ts';
-import {
-  bridgeExists,
-  enableForwarding,
-  enableIpv6Forwarding,
-  hostHasIpv6,
-  linkExists,
-  linkMtu,
-  readSysctl,
-  writeSysctl,
-} from '../sysctl.ts';
-import { addressMessages, applyEndpointSysctls } from './interfaces.ts';
+import { bridgeExists, enableForwarding, enableIpv6Forwarding, linkExists, linkMtu } from '../sysctl.ts';
+import { leastIpv6Mtu, portSettings, setBridgeSysctls } from './bridge-settings.ts';
+import { addressMessages, applyEndpointSysctls, makeInterface } from './interfaces.ts';
 import type { DefinitionRequest, DriverPart, Join, NetworkDriver } from './port.ts';
 
 type Options = {
@@ -35,9 +26,6 @@ type Options = {
   changed: () => Promise<void>;
   log: (message: string) => void;
 };
-
-/** On links of less the kernel has no IPv6 (RFC 8200, section 5). */
-const leastIpv6Mtu = 1280;
 
 /** How long the kernel may take to end a namespace, and with it the link, before the link is deleted by name. */
 const endOfNamespaceMs = 1000;
@@ -109,11 +97,6 @@ export class BridgeDriver implements NetworkDriver {
   /** Whether the network has a bridge on the host now. */
   isUp(definition: Definition): boolean {
     return definition.bridge !== undefined && bridgeExists(definition.bridge);
-  }
-
-  /** What on the host bridges depend on and anybody may change. Different when they have to be put back. */
-  hostFacts(): string {
-    return ['ipv4/ip_forward', 'ipv6/conf/all/forwarding', 'bridge/bridge-nf-call-iptables'].map(readSysctl).join(' ');
   }
 
   async ensure(definition: Definition): Promise<Definition> {
@@ -196,28 +179,18 @@ export class BridgeDriver implements NetworkDriver {
     const options = parseBridgeOptions(network.options);
     const port = this.portName(endpoint);
     const mtu = this.known.get(network.id)?.mtu;
-    const hasIpv6 = endpoint.ipv6Address !== '';
     const target = openSync(netns, 'r');
     try {
       const master = this.host.indexOf(bridgeOf(network));
-      // A new interface begins with the namespace's default. To write its own setting waits for the kernel's network lock: 14 ms with 100 others.
-      if (!hasIpv6) inNetns(netns, () => writeSysctl(defaultDisableIpv6, '1'));
-      await this.host.request([
-        addVeth({ name: port, mtu, master }, { name: endpoint.interface, macAddress: endpoint.macAddress, mtu, netns: target }),
-        setBridgePort(port, portSettings(options, mtu)),
-        setLink(port, { up: true }),
-      ]);
+      const outer = { name: port, mtu, master };
+      const inner = { name: endpoint.interface, macAddress: endpoint.macAddress, mtu, netns: target };
+      await makeInterface(netns, endpoint, () =>
+        this.host.request([addVeth(outer, inner), setBridgePort(port, portSettings(options, mtu)), setLink(port, { up: true })]),
+      );
     } finally {
       closeSync(target);
-      if (!hasIpv6) inNetns(netns, () => writeSysctl(defaultDisableIpv6, '0'));
     }
-    inNetns(netns, () => {
-      const own = `ipv6/conf/${endpoint.interface}/disable_ipv6`;
-      // Another network's interface may have been made at the same time.
-      if (readSysctl(own) !== (hasIpv6 ? '0' : '1')) writeSysctl(own, hasIpv6 ? '0' : '1');
-      if (hasIpv6) setIpv6Sysctls(endpoint.interface);
-      applyEndpointSysctls(endpoint);
-    });
+    applyEndpointSysctls(netns, endpoint);
     using inside = new NetlinkSocket('route', netns);
     await inside.request([...addressMessages(inside.indexOf(endpoint.interface), endpoint), setLink(endpoint.interface, { up: true })]);
     return endpoint;
@@ -295,34 +268,4 @@ async function ignoring(codes: readonly string[], task: () => Promise<void>): Pr
 function bridgeOf({ bridge, id }: Definition): string {
   if (bridge === undefined) throw new Error(`network ${id} has no bridge`);
   return bridge;
-}
-
-/**
- * Where netfilter sees bridged packets, published ports are translated while packets are still on the bridge. It must then send a packet back
- * through the port that it came from (a container that calls its own published port), and keeping neighbours apart is left to the rules, since
- * the bridge cannot tell packets for published ports from others.
- */
-function portSettings({ icc }: BridgeOptions, mtu: number | undefined): { hairpin: boolean; isolated: boolean; ipv6: boolean } {
-  const seen = seesBridgedPackets();
-  return { hairpin: seen, isolated: !icc && !seen, ipv6: hostHasIpv6() && (mtu ?? leastIpv6Mtu) >= leastIpv6Mtu };
-}
-
-const defaultDisableIpv6 = 'ipv6/conf/default/disable_ipv6';
-
-function seesBridgedPackets(): boolean {
-  return readSysctl('bridge/bridge-nf-call-iptables') === '1';
-}
-
-function setBridgeSysctls(name: string, { ipv6, subnets }: Definition): void {
-  // Connections from the host's own 127.0.0.1 to a published port leave through the bridge with that source until masqueraded.
-  if (subnets.some(({ gateway }) => parseIp(gateway)?.family === 4)) writeSysctl(`ipv4/conf/${name}/route_localnet`, '1');
-  setIpv6Sysctls(name);
-  writeSysctl(`ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1');
-}
-
-function setIpv6Sysctls(name: string): void {
-  // Neighbours must not be able to give routes by router advertisements.
-  writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
-  // Addresses are the engine's to give: none is taken. While the link's own were being asked for, nothing could be forwarded to a container.
-  writeSysctl(`ipv6/conf/${name}/accept_dad`, '0');
 }

@@ -1,10 +1,12 @@
 import { EngineError, isErrno } from '../../base/errors.ts';
+import { inNetns } from '../../kernel/namespace.ts';
 import type { NetlinkMessage } from '../../kernel/netlink.ts';
 import type { AttachedEndpoint } from '../attachments.ts';
 import { parseIp, subnetOf } from '../ip.ts';
 import { isInterfaceName } from '../names.ts';
 import { addAddress } from '../netlink/messages.ts';
-import { writeSysctl } from '../sysctl.ts';
+import { readSysctl, writeSysctl } from '../sysctl.ts';
+import { setIpv6Sysctls } from './bridge-settings.ts';
 
 const interfaceNameOption = 'com.docker.network.endpoint.ifname';
 const sysctlsOption = 'com.docker.network.endpoint.sysctls';
@@ -20,6 +22,32 @@ export function addressMessages(index: number, endpoint: AttachedEndpoint): Netl
   ).flatMap(([text, length]) => {
     const address = parseIp(text);
     return address === undefined ? [] : [addAddress(index, address, subnetOf(address, length))];
+  });
+}
+
+const defaultDisableIpv6 = 'ipv6/conf/default/disable_ipv6';
+
+/**
+ * Makes an endpoint's interface in a namespace so that it is born with IPv6 or without it, as the endpoint is. A new interface takes over the
+ * namespace's default; to write its own setting later waits for the kernel's network lock, on this thread: 14 ms beside 100 others.
+ */
+export async function makeInterface(
+  netns: string,
+  { interface: name, ipv6Address }: AttachedEndpoint,
+  make: () => Promise<void>,
+): Promise<void> {
+  const disabled = ipv6Address === '' ? '1' : '0';
+  if (disabled === '1') inNetns(netns, () => writeSysctl(defaultDisableIpv6, '1'));
+  try {
+    await make();
+  } finally {
+    if (disabled === '1') inNetns(netns, () => writeSysctl(defaultDisableIpv6, '0'));
+  }
+  inNetns(netns, () => {
+    const own = `ipv6/conf/${name}/disable_ipv6`;
+    // Another network's interface may have been made at the same time.
+    if (readSysctl(own) !== disabled) writeSysctl(own, disabled);
+    if (disabled === '0') setIpv6Sysctls(name);
   });
 }
 
@@ -57,10 +85,12 @@ function parseSysctls(text: string): { path: string; value: string }[] {
   });
 }
 
-/** Call in the container's network namespace. */
-export function applyEndpointSysctls(endpoint: AttachedEndpoint): void {
+export function applyEndpointSysctls(netns: string, endpoint: AttachedEndpoint): void {
   const text = endpoint.driverOptions?.[sysctlsOption];
-  if (text === undefined) return;
+  if (text !== undefined) inNetns(netns, () => writeEndpointSysctls(text, endpoint));
+}
+
+function writeEndpointSysctls(text: string, endpoint: AttachedEndpoint): void {
   for (const { path, value } of parseSysctls(text)) {
     let written = false;
     try {

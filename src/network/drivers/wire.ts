@@ -1,6 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
 import { EngineError, isErrno } from '../../base/errors.ts';
-import { inNetns } from '../../kernel/namespace.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import type { AttachedEndpoint } from '../attachments.ts';
 import type { Definition } from '../definitions.ts';
@@ -15,8 +14,8 @@ import {
   macvlanModeNames,
   setLink,
 } from '../netlink/messages.ts';
-import { linkExists, writeSysctl } from '../sysctl.ts';
-import { addressMessages, applyEndpointSysctls } from './interfaces.ts';
+import { linkExists } from '../sysctl.ts';
+import { addressMessages, applyEndpointSysctls, makeInterface } from './interfaces.ts';
 import type { DefinitionRequest, DriverPart, Join, NetworkDriver } from './port.ts';
 
 type Kind = 'macvlan' | 'ipvlan';
@@ -62,20 +61,14 @@ export class WireDriver implements NetworkDriver {
     try {
       using host = new NetlinkSocket('route');
       const link: LinkOptions = { name: endpoint.interface, parent: host.indexOf(parentOf(network)), netns: target };
-      await host.request([this.addition(network, link, endpoint.macAddress)]);
+      await makeInterface(netns, endpoint, () => host.request([this.addition(network, link, endpoint.macAddress)]));
     } catch (error) {
       if (!isErrno(error, 'EOPNOTSUPP')) throw error;
       throw new EngineError('Unsupported', 'LINK_KIND_UNSUPPORTED', `this host's kernel has no ${this.kind} interfaces`, { cause: error });
     } finally {
       closeSync(target);
     }
-    inNetns(netns, () => {
-      writeSysctl(
-        `ipv6/conf/${endpoint.interface}/${endpoint.ipv6Address === '' ? 'disable_ipv6' : 'accept_ra'}`,
-        endpoint.ipv6Address === '' ? '1' : '0',
-      );
-      applyEndpointSysctls(endpoint);
-    });
+    applyEndpointSysctls(netns, endpoint);
     using inside = new NetlinkSocket('route', netns);
     await inside.request([...addressMessages(inside.indexOf(endpoint.interface), endpoint), setLink(endpoint.interface, { up: true })]);
     // Interfaces of ipvlan share their parent's hardware address.

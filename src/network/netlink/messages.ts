@@ -6,7 +6,6 @@ import { addressBytes, type IpAddress, lastOf, type Subnet } from '../ip.ts';
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_NEWADDR = 20;
-const RTM_DELADDR = 21;
 const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
 const NLM_F_REPLACE = 0x100;
@@ -116,11 +115,6 @@ export function addAddress(index: number, address: IpAddress, subnet: Subnet): N
     ...extra,
   ]);
   return { type: RTM_NEWADDR, flags: NLM_F_CREATE | NLM_F_REPLACE, payload, what: 'add address' };
-}
-
-export function deleteAddress(index: number, address: IpAddress, prefixLength: number): NetlinkMessage {
-  const payload = Buffer.concat([addressHeader(index, address, prefixLength), attribute(2, addressBytes(address))]);
-  return { type: RTM_DELADDR, flags: 0, payload, what: 'delete address' };
 }
 
 /** The default route; without a gateway, straight out of the interface. Takes the place of one that there is. */
