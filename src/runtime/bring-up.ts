@@ -62,20 +62,18 @@ export async function bringUp(
 
 type Making = { launch: Launch; ports: ContainerRecord['ports']; timeline: Timeline };
 
-/** Rejects with the first failure once both sides have ended: what is still being made cannot be taken away. */
+/** Rejects once both sides have ended: what is still being made cannot be taken away. */
 async function createAndAttach(context: EngineContext, container: Container, making: Making): Promise<Omit<Created, 'ports'>> {
   const netns = openNetwork(context, container.record, making.timeline);
-  const network = attach(context, container.record, netns, making);
+  const attached = attach(context, container.record, netns, making);
   const created = create(context, container, netns, making);
-  let failure: { error: unknown } | undefined;
-  const giveUp = (error: unknown) => {
-    failure ??= { error };
-    // A runtime may take its time: it is not awaited when there will be no network.
-    return making.launch.abort();
-  };
-  const [made, endpoints] = await Promise.all([created.catch(giveUp), network.catch(giveUp)]);
-  if (failure) throw failure.error;
-  return { ...(made as Awaited<typeof created>), endpoints: endpoints as Awaited<typeof network> };
+  // A runtime may take its time: it is not awaited when there will be no network.
+  attached.catch(() => making.launch.abort()).catch((error) => context.report(container.id, error));
+  const [network, made] = await Promise.allSettled([attached, created]);
+  // A network that fails takes its namespace away, of which the runtime then complains: the cause is told, and not what follows from it.
+  if (network.status === 'rejected') throw network.reason;
+  if (made.status === 'rejected') throw made.reason;
+  return { ...made.value, endpoints: network.value };
 }
 
 async function create(context: EngineContext, container: Container, netns: Promise<string | undefined>, { launch, timeline }: Making) {

@@ -20,7 +20,7 @@ type CleanUpOptions = { unmount?: boolean; keepBundle?: boolean };
  * exit record in it stay, until the next start or the removal.
  */
 export async function cleanUpLocked(context: EngineContext, container: Container, options: CleanUpOptions = {}): Promise<void> {
-  const cleaning = cleanUp(context, container, options);
+  const cleaning = context.gates.cleanUps.run(() => cleanUp(context, container, options));
   container.cleaning = cleaning.catch(() => undefined);
   try {
     await cleaning;

@@ -7,6 +7,7 @@ import type { Cgroups } from './cgroups.ts';
 import type { Container } from './container.ts';
 import type { ConmonMonitor } from './drivers/conmon.ts';
 import type { OciRuntime } from './drivers/oci-runtime.ts';
+import type { Gate } from './gate.ts';
 import type { RuntimePaths } from './paths.ts';
 import type { ContainerEvent } from './port.ts';
 import type { Registry } from './registry.ts';
@@ -33,6 +34,8 @@ export type EngineContext = {
   /** A static init on the host; undefined when there is none. */
   initPath: string | undefined;
   registry: Registry;
+  /** How many starts, and clean-ups after an end, go on side by side. */
+  gates: { starts: Gate; cleanUps: Gate };
   emit(container: Container, action: ContainerEvent['action'], attributes?: Record<string, string>): void;
   /** Something that went wrong where nobody waits for an answer. */
   report(container: string, error: unknown): void;

@@ -7,6 +7,7 @@ import { Cgroups } from './cgroups.ts';
 import type { Container } from './container.ts';
 import type { EngineContext, Runtimes } from './context.ts';
 import type { ConmonMonitor } from './drivers/conmon.ts';
+import { makeGates } from './gate.ts';
 import { hostFacts } from './host-facts.ts';
 import { RuntimePaths } from './paths.ts';
 import type { ContainerEvent } from './port.ts';
@@ -50,6 +51,7 @@ export function makeContext(
     cgroupParent: `/slipway-${options.rootId}`,
     initPath: options.initPath,
     registry: new Registry(paths),
+    gates: makeGates(),
     emit: (container, action, attributes) => {
       follow(container, action);
       onEvent?.({ action, record: container.record, ...(attributes ? { attributes } : {}) });

@@ -40,7 +40,11 @@ export class Lifecycle {
     container.intent = { action: 'start', atMs: this.#context.now() };
     await registry.save(container);
     try {
-      await bringUp(this.#context, container, timeline, (created) => this.#commit(container, created));
+      const askedMs = Timeline.now();
+      await this.#context.gates.starts.run(() => {
+        timeline.add('turn', askedMs);
+        return bringUp(this.#context, container, timeline, (created) => this.#commit(container, created));
+      });
     } catch (error) {
       await this.#startFailedLocked(container, error);
       throw error;
