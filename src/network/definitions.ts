@@ -104,10 +104,20 @@ export class Definitions {
     }
   }
 
-  /** Gone from memory at once: nothing is attached to it any more. */
-  async delete(id: string): Promise<void> {
+  /**
+   * Gone from memory at once: nothing is attached to it any more. Its file goes behind `retire`: an engine that is killed in between still knows
+   * of what there is on the host.
+   */
+  async delete(id: string, retire: () => Promise<void>): Promise<void> {
+    const definition = this.byId.get(id);
     this.byId.delete(id);
-    await rm(this.pathOf(id), { force: true });
+    try {
+      await retire();
+      await rm(this.pathOf(id), { force: true });
+    } catch (error) {
+      if (definition !== undefined) this.byId.set(id, definition);
+      throw error;
+    }
   }
 
   private pathOf(id: string): string {

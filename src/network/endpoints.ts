@@ -83,8 +83,7 @@ export class Endpoints {
     try {
       await recorded;
       const netns = await this.openNamespace(containerId);
-      await settleAll([this.joinAll(netns, containerId, endpoints), this.publish(containerId)]);
-      await this.options.dns.sync();
+      await settleAll([this.joinAll(netns, containerId, endpoints), this.publish(containerId), this.options.dns.sync()]);
       return { netns, endpoints: (attachments.get(containerId)?.endpoints ?? []).map(toEndpoint) };
     } catch (error) {
       await this.undo(containerId, 'attach', () => this.detach(containerId));

@@ -69,9 +69,7 @@ export class LocalNetworks implements Networks {
         throw new EngineError('Denied', 'NETWORK_PREDEFINED', `${definition.name} is a pre-defined network and cannot be removed`);
       }
       this.checkUnused(definition);
-      // Forgotten first: nothing can be attached any more while the bridge goes.
-      await definitions.delete(definition.id);
-      await this.parts.drivers.get(definition.driver)?.retire(definition);
+      await definitions.delete(definition.id, async () => this.parts.drivers.get(definition.driver)?.retire(definition));
     });
   }
 
