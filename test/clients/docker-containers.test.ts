@@ -113,9 +113,12 @@ describe('docker on containers', { timeout: 300_000, skip: newDocker.skip }, () 
         docker.ok(['rmi', 'kept:1', 'flat:1']);
       });
 
-      test('top, stats, port, rename, pause, unpause and update', () => {
+      test('top, stats, port, rename, pause, unpause and update', async () => {
         sleeper('busy', '-p', '127.0.0.1::80', '--memory', '64m');
-        assert.match(docker.ok(['top', 'busy']), /^UID +PID +PPID .*\n(.*\n)?.* sleep 1000$/);
+        await until(
+          () => /^UID +PID +PPID .*\n(.*\n)?.* sleep 1000$/.test(docker.ok(['top', 'busy'])) || undefined,
+          'sleep beside its init',
+        );
         assert.match(docker.ok(['top', 'busy', '-o', 'pid,comm']), /^PID +COMMAND\n(.*\n)?\d+ +sleep$/);
         const stats = docker.ok(['stats', '--no-stream', '--format', '{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.PIDs}}|{{.NetIO}}', 'busy']);
         assert.match(stats, /^busy\|\d+\.\d\d%\|[\d.]+[KMG]?i?B \/ 64MiB\|[12]\|[\d.]+k?B \/ [\d.]+k?B$/);

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { againstDocker, Cli, Engine, newDocker, oldDocker } from './support.ts';
+import { againstDocker, Cli, Engine, newDocker, oldDocker, until } from './support.ts';
 
 /** Images, builds, volumes, networks and the system as the docker command lines show and change them. */
 describe('docker on images, volumes, networks and the system', { timeout: 300_000, skip: newDocker.skip }, () => {
@@ -28,7 +28,7 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
         assert.equal(new Set(rows.map((row) => row.split(' ')[2])).size, 1);
         assert.equal(docker.ok(['images', '-q', 'app']), rows[0]?.split(' ')[2]);
         assert.equal(docker.ok(['images', '--format', '{{.Tag}}', '-f', 'reference=example.com/*/app']), '1.0');
-        assert.match(docker.ok(['images', '--digests', '--no-trunc', 'bb']), /bb +1 +<none> +sha256:[0-9a-f]{64}/);
+        assert.match(docker.ok(['images', '--digests', '--no-trunc', 'bb']), /bb +1 +(<none>|sha256:[0-9a-f]{64}) +sha256:[0-9a-f]{64}/);
         assert.match(
           docker.ok(['image', 'inspect', '-f', '{{.Architecture}} {{.Os}} {{len .RootFS.Layers}} {{len .RepoTags}}', 'app']),
           /^(amd64|arm64) linux \d+ 3$/,
@@ -50,7 +50,7 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
         docker.ok(['rmi', 'app']);
         docker.fails(['rmi', 'no/such:1'], 1, /No such image: no\/such:1/);
         docker.fails(['tag', 'no/such:1', 'x'], 1, /No such image: no\/such:1/);
-        docker.fails(['tag', 'bb:1', 'UPPER/case'], 1, /invalid reference format: repository name .*must be lowercase/);
+        docker.fails(['tag', 'bb:1', 'UPPERcase'], 1, /invalid reference format: repository name .*must be lowercase/);
         docker.ok(['rm', '-f', 'user']);
         docker.ok(['rmi', 'example.com/team/app:1.0']);
       });
@@ -231,8 +231,8 @@ describe('docker on images, volumes, networks and the system', { timeout: 300_00
       test('published ports reach the container; one in use is refused', async () => {
         docker.ok(['run', '-d', '--name', 'web', '-p', '127.0.0.1::80', '-p', '127.0.0.1:0:81/udp', 'bb:1', 'httpd', '-f', '-h', '/www']);
         const address = docker.ok(['port', 'web', '80/tcp']);
-        const answer = await fetch(`http://${address}/`);
-        assert.equal(await answer.text(), 'hello from the web\n');
+        const text = async () => (await fetch(`http://${address}/`)).text();
+        assert.equal(await until(() => text().catch(() => undefined), 'the server'), 'hello from the web\n');
         docker.fails(['run', '--rm', '-p', `${address}:80`, 'bb:1', 'true'], 125, /(address already in use|port is already allocated)/);
         docker.ok(['run', '--rm', '--network', 'host', 'bb:1', 'wget', '-qO-', `http://${address}/`]);
         docker.ok(['run', '--rm', '--network', 'container:web', 'bb:1', 'wget', '-qO-', 'http://127.0.0.1/']);

@@ -128,9 +128,9 @@ describe('dockerode, every method', { skip: cannotRunDaemon, timeout: 180_000 },
       (await docker.listContainers({ all: true, filters: { name: ['life'] } })).map(({ Names }) => Names),
       [['/life']],
     );
-    const { Titles, Processes } = (await container.top({ ps_args: '-o pid,args' })) as { Titles: string[]; Processes: string[][] };
-    assert.deepEqual(Titles, ['PID', 'COMMAND']);
-    assert.ok(Processes.some(([, line]) => line === 'sleep 1000'));
+    const top = async () => (await container.top({ ps_args: '-o pid,args' })) as { Titles: string[]; Processes: string[][] };
+    assert.deepEqual((await top()).Titles, ['PID', 'COMMAND']);
+    await until(async () => (await top()).Processes.some(([, line]) => line === 'sleep 1000') || undefined, 'sleep beside its init');
     await container.rename({ name: 'renamed' });
     await container.update({ Memory: 64 * 2 ** 20, MemorySwap: 128 * 2 ** 20, CpuShares: 512 });
     assert.deepEqual(((config) => [config.Memory, config.CpuShares])((await container.inspect()).HostConfig), [64 * 2 ** 20, 512]);
