@@ -68,7 +68,10 @@ export function paths(given: Given | undefined, name: string): string[] | undefi
 /** Names of plugins, each once: a plugin's name is that of its socket. */
 export function pluginNames(given: Given | undefined, name: string): string[] {
   if (given === undefined) return [];
-  return [...new Set(list(given, name))].map((text) => {
+  const names = [...new Set(list(given, name))];
+  // Whoever meant to name one must not get an engine that asks nobody.
+  if (names.length === 0) throw invalid(given, name, 'the list is empty: leave the key out to have no plugins');
+  return names.map((text) => {
     if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/.test(text)) return text;
     throw invalid(given, name, `${JSON.stringify(text)} is not the name of a plugin`);
   });

@@ -50,6 +50,17 @@ test('runtimes and pools come in the form of each source', (t) => {
   assert.equal(flags.network.pools?.[0]?.prefixLength, 20);
 });
 
+test('authorization plugins keep their order, and a list that names none is refused', (t) => {
+  assert.deepEqual(loadConfig([], {}).authorizationPlugins, []);
+  const path = fileOf(t, 'authorization-plugins = ["second", "first", "second"]\n');
+  assert.deepEqual(loadConfig(['--config', path], {}).authorizationPlugins, ['second', 'first']);
+  assert.deepEqual(loadConfig(['--authorization-plugin', 'a', '--authorization-plugin=b.c'], {}).authorizationPlugins, ['a', 'b.c']);
+  for (const bad of [',', '../x', 'a/b', '-a']) {
+    assert.throws(() => loadConfig([], { SLIPWAY_AUTHORIZATION_PLUGINS: bad }), { code: 'CONFIG_INVALID' }, bad);
+  }
+  assert.throws(() => loadConfig(['--config', fileOf(t, 'authorization-plugins = []\n')], {}), { code: 'CONFIG_INVALID' });
+});
+
 test('runtimes take arguments; limits, sizes, folders and addresses are read', (t) => {
   const path = fileOf(
     t,

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
+import { O, openIn } from '../../kernel/files.ts';
 import type { Networks } from '../../network/port.ts';
 import { Cgroups } from '../cgroups.ts';
 import type { OciRuntime } from '../drivers/oci-runtime.ts';
@@ -155,15 +157,37 @@ function inspect(step: StepRequest) {
   return { user, env, cwd };
 }
 
-/** A folder made for a mount point stays out of the tree only when the step put nothing beside it. */
+/**
+ * What was made for a mount point stays out of the tree only while it is as it was made: an empty file, or a folder with nothing of the step's in it. What a
+ * step has put in its place, such as a symlink, is the step's own. Nothing is removed, and no link followed.
+ */
 function stillStubs(rootfs: string, stubs: readonly string[]): string[] {
-  using root = new InRoot(rootfs);
-  const kept = new Set(stubs);
-  for (const path of [...stubs].sort((a, b) => b.length - a.length)) {
-    const isParent = stubs.some((other) => other.startsWith(`${path}/`));
-    if (isParent && root.list(path).some((name) => !kept.has(`${path}/${name}`))) kept.delete(path);
+  const root = openSync(rootfs, O.PATH | O.DIRECTORY | O.CLOEXEC);
+  try {
+    const kept = new Set(stubs);
+    // What is below first: a folder is one only when all in it are.
+    for (const path of [...stubs].sort((a, b) => b.length - a.length)) if (!isAsMade(root, path, kept)) kept.delete(path);
+    return [...kept].sort();
+  } finally {
+    closeSync(root);
   }
-  return [...kept].sort();
+}
+
+function isAsMade(root: number, path: string, stubs: ReadonlySet<string>): boolean {
+  let fd: number;
+  try {
+    fd = openIn(root, path, O.PATH | O.NOFOLLOW);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false;
+    throw error;
+  }
+  try {
+    const stats = fstatSync(fd);
+    if (!stats.isDirectory()) return stats.isFile() && stats.size === 0;
+    return readdirSync(`/proc/self/fd/${fd}`).every((name) => stubs.has(`${path}/${name}`));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 async function namesIn(directory: string): Promise<string[]> {
