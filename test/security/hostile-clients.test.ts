@@ -78,7 +78,9 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
       const client = new Raw(place.socket);
       client.socket.write(head, 'latin1');
       const status = await client.answer();
-      assert.ok(allowed.includes(status), `${JSON.stringify(head.slice(0, 40))} was answered with ${status}`);
+      // A client that is still sending when it is cut may not get to read why.
+      const cutWhileSending = status === 0 && client.closed && head.length > 65_536;
+      assert.ok(cutWhileSending || allowed.includes(status), `${JSON.stringify(head.slice(0, 40))} was answered with ${status}`);
       client.socket.destroy();
     }
     const cut = Array.from({ length: 50 }, () => new Raw(place.socket));
