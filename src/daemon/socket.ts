@@ -30,7 +30,8 @@ export async function listenOnSocket(server: Server, path: string, groupName: st
   refuseOtherThings(path);
   const making = `${path.slice(0, 100)}.${process.pid}`.slice(0, 107);
   rmSync(making, { force: true });
-  server.listen(making);
+  // As many may wait as the kernel lets (net.core.somaxconn cuts it): on a unix socket one more is refused at once.
+  server.listen({ path: making, backlog: 65_535 });
   await once(server, 'listening');
   const group = groupId(groupName);
   if (group !== undefined) chownSync(making, 0, group);

@@ -189,6 +189,8 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
       const some = Array.from({ length: 100 }, () => new Raw(place.socket));
       await Promise.all(some.map(({ socket }) => once(socket, 'connect')));
       clients.push(...some);
+      // Accepted in order, so those before it have been.
+      assert.equal((await call(place.socket, 'GET', '/_ping')).status, 200);
     }
     for (const [index, { socket }] of clients.entries()) {
       if (index % 4 === 0) socket.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
