@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -36,6 +36,10 @@ export class BenchEngine implements AsyncDisposable {
     return pid;
   }
 
+  get launcher(): string {
+    return launcher;
+  }
+
   get environment(): NodeJS.ProcessEnv {
     return { ...process.env, SLIPWAY_HOST: `unix://${this.socket}`, NO_COLOR: '1' };
   }
@@ -53,7 +57,7 @@ export class BenchEngine implements AsyncDisposable {
         'sh',
         [
           '-c',
-          'mkdir -p bin etc tmp && cp "$(command -v busybox)" bin/ && for name in sh true sleep echo cat; do ln -s busybox bin/$name; done && echo root:x:0:0:root:/:/bin/sh > etc/passwd && tar cf ../busybox.tar .',
+          'mkdir -p bin etc tmp && cp "$(command -v busybox)" bin/ && for name in sh true sleep echo cat yes head; do ln -s busybox bin/$name; done && echo root:x:0:0:root:/:/bin/sh > etc/passwd && tar cf ../busybox.tar .',
           '--',
         ],
         { cwd: root },
@@ -67,9 +71,21 @@ export class BenchEngine implements AsyncDisposable {
     return 'busybox:bench';
   }
 
+  /** Processes that hold containers. */
+  monitors(): number[] {
+    return execFileSync('ps', ['-C', 'conmon', '-o', 'pid=,args='], { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line.includes(this.directory))
+      .map((line) => Number.parseInt(line, 10));
+  }
+
+  async removeContainers(): Promise<void> {
+    const ids = (await this.cli('ps', '-aq')).split('\n').filter(Boolean);
+    for (let at = 0; at < ids.length; at += 100) await this.cli('rm', '-f', '-v', ...ids.slice(at, at + 100));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    const ids = (await this.cli('ps', '-aq').catch(() => '')).split('\n').filter(Boolean);
-    if (ids.length > 0) await this.cli('rm', '-f', ...ids).catch(() => undefined);
+    await this.removeContainers().catch(() => undefined);
     const daemon = this.#daemon;
     if (daemon !== undefined && daemon.exitCode === null) {
       const ended = new Promise((resolve) => daemon.once('exit', resolve));
@@ -81,12 +97,17 @@ export class BenchEngine implements AsyncDisposable {
   }
 }
 
+/** Memory of a process in MB, pages that others share with it divided among them (Pss). */
+export function proportionalMegabytes(pid: number): number {
+  return Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) / 1024;
+}
+
 /** Resident memory of a process in MB (VmRSS). */
 export function residentMegabytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
-async function unmountBelow(directory: string): Promise<void> {
+export async function unmountBelow(directory: string): Promise<void> {
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[1] ?? '')
@@ -94,7 +115,7 @@ async function unmountBelow(directory: string): Promise<void> {
   for (const path of mounts.reverse()) await run('umount', ['-l', path]).catch(() => undefined);
 }
 
-function answers(socket: string): Promise<boolean> {
+export function answers(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const client = connect(socket);
     client.once('connect', () => {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
-import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
+import { dockerClient } from './docker.ts';
 
 function firstLine(command: string, args: readonly string[]): string {
   try {
@@ -29,15 +30,20 @@ export async function describeMachine(docker: string | undefined): Promise<Recor
     processor: `${cores.length} x ${cores[0]?.model ?? 'unknown'}`,
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     kernel: release(),
+    // What else runs: figures of a machine that is shared are those of a slower one.
+    'load before': loadavg()
+      .map((value) => value.toFixed(2))
+      .join(' '),
     system: /^PRETTY_NAME="(.*)"/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'unknown',
     'file system': fileSystems.get(statfsSync(tmpdir()).type) ?? 'other',
     node: process.version,
     slipway: firstLine('git', ['describe', '--always', '--dirty']),
+    crun: firstLine('crun', ['--version']),
     runc: firstLine('runc', ['--version']),
     conmon: firstLine('conmon', ['--version']),
     docker:
       docker === undefined
         ? 'not measured'
-        : firstLine('docker', ['-H', docker, 'version', '--format', '{{.Server.Version}} (client {{.Client.Version}})']),
+        : firstLine(dockerClient, ['-H', docker, 'version', '--format', '{{.Server.Version}} (client {{.Client.Version}})']),
   };
 }

@@ -5,6 +5,8 @@ export type Measure = {
   values: number[];
   aim?: number | undefined;
   note?: string | undefined;
+  /** The name of the row that this one is compared with: Docker's. */
+  peer?: string | undefined;
 };
 
 export function median(values: readonly number[]): number {
@@ -33,7 +35,8 @@ export async function time(
 
 export function formatTable(measures: readonly Measure[]): string {
   const digits = (unit: Measure['unit']) => (unit === 's' ? 3 : 1);
-  const rows = measures.map(({ name, unit, values, aim, note }) => {
+  const rows = measures.map(({ name, unit, values, aim, note, peer }) => {
+    const other = measures.find((measure) => measure.name === peer);
     const show = (value: number) => value.toFixed(digits(unit));
     return [
       name,
@@ -41,15 +44,16 @@ export function formatTable(measures: readonly Measure[]): string {
       `${show(Math.min(...values))}..${show(Math.max(...values))}`,
       String(values.length),
       aim === undefined ? '' : `<= ${aim} ${unit}`,
+      other === undefined ? '' : `${(median(values) / median(other.values)).toFixed(2)} x`,
       note ?? '',
     ];
   });
-  const table = [['measure', 'median', 'spread', 'runs', 'aim', ''], ...rows];
-  const widths = [0, 1, 2, 3, 4, 5].map((column) => Math.max(...table.map((row) => (row[column] ?? '').length)));
+  const table = [['measure', 'median', 'spread', 'runs', 'aim', 'of Docker', ''], ...rows];
+  const widths = [0, 1, 2, 3, 4, 5, 6].map((column) => Math.max(...table.map((row) => (row[column] ?? '').length)));
   return `${table
     .map((row) =>
       row
-        .map((cell, column) => (column === 0 || column === 5 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+        .map((cell, column) => (column === 0 || column === 6 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
         .join('  ')
         .trimEnd(),
     )

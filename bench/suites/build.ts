@@ -31,7 +31,7 @@ export async function benchBuild({ runs, docker, say }: BenchOptions): Promise<M
   }
   if (docker !== undefined) {
     const build = () =>
-      execFileSync('docker', ['-H', docker, 'build', '-q', '-t', 'application', application], {
+      execFileSync('docker', ['-H', docker.host, 'build', '-q', '-t', 'application', application], {
         env: { ...process.env, DOCKER_BUILDKIT: '1' },
         stdio: 'pipe',
       });

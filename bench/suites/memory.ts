@@ -1,38 +1,69 @@
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { BenchEngine, residentMegabytes, sleep } from '../engine.ts';
-import type { Measure } from '../measure.ts';
+import { BenchEngine, proportionalMegabytes, residentMegabytes, sleep } from '../engine.ts';
+import { type Measure, median } from '../measure.ts';
 import type { BenchOptions } from '../suites.ts';
 
-const containers = 20;
+const counts = [50, 500];
+const settleMs = 5_000;
 
-/** The daemon's memory, and what each running container adds to it and in monitors (proportional set size, so that shared pages count once). */
-export async function benchMemory({ say }: BenchOptions): Promise<Measure[]> {
+/**
+ * Memory idle and with containers that run: of the daemon what is resident, of monitors and shims their proportional set size, so that shared pages count
+ * once. Median of three readings.
+ */
+export async function benchMemory({ docker, say }: BenchOptions): Promise<Measure[]> {
   await using engine = await BenchEngine.start();
   const image = await engine.importBusybox();
-  await sleep(5_000);
-  const idle = residentMegabytes(engine.pid);
-  for (let index = 0; index < containers; index++) await engine.cli('run', '-d', '--network', 'host', image, 'sleep', '600');
-  await sleep(5_000);
-  const daemon = (residentMegabytes(engine.pid) - idle) / containers;
-  const monitors = monitorsOf(engine.directory).reduce((sum, pid) => sum + proportionalMegabytes(pid), 0) / containers;
-  say(`${containers} containers`);
-  return [
-    { name: 'daemon, idle', unit: 'MB', values: [idle], aim: 120 },
-    { name: 'daemon, more a container', unit: 'MB', values: [daemon] },
-    { name: 'monitor of a container', unit: 'MB', values: [monitors] },
-    { name: 'a container in all', unit: 'MB', values: [daemon + monitors], aim: 3 },
-  ];
+  await docker?.take(engine, image);
+  const measures: Measure[] = [];
+  const engineParts = { daemons: () => [engine.pid], helpers: () => engine.monitors() };
+  measures.push(...(await measureSide('slipway', engineParts, (words) => engine.cli(...words), image, say, { idle: 120, container: 3 })));
+  if (docker !== undefined) {
+    const parts = { daemons: () => docker.processes().daemons, helpers: () => docker.processes().shims };
+    measures.push(...(await measureSide('docker', parts, (words) => docker.cli(...words), image, say)));
+    for (const measure of measures) if (measure.name.endsWith('slipway')) measure.peer = measure.name.replace(/slipway$/, 'docker');
+  }
+  return measures;
 }
 
-function monitorsOf(directory: string): number[] {
-  return execFileSync('pgrep', ['-x', 'conmon'], { encoding: 'utf8' })
-    .trim()
-    .split('\n')
-    .map(Number)
-    .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(directory));
+type Parts = { daemons: () => number[]; helpers: () => number[] };
+
+async function measureSide(
+  side: string,
+  { daemons, helpers }: Parts,
+  cli: (words: string[]) => Promise<string>,
+  image: string,
+  say: (text: string) => void,
+  aims: { idle?: number; container?: number } = {},
+): Promise<Measure[]> {
+  const resident = () => daemons().reduce((sum, pid) => sum + residentMegabytes(pid), 0);
+  await sleep(settleMs);
+  const idle = await readings(resident);
+  const measures: Measure[] = [{ name: `daemon idle: ${side}`, unit: 'MB', values: idle, aim: aims.idle }];
+  let running = 0;
+  for (const count of counts) {
+    say(`${side}: ${count} containers`);
+    while (running < count) {
+      const some = Math.min(10, count - running);
+      await Promise.all(Array.from({ length: some }, () => cli(['run', '-d', '--network', 'none', image, 'sleep', '3600'])));
+      running += some;
+    }
+    await sleep(settleMs);
+    const daemon = await readings(resident);
+    const held = await readings(() => helpers().reduce((sum, pid) => sum + proportionalMegabytes(pid), 0));
+    const each = daemon.map((value, index) => (value - median(idle) + (held[index] ?? 0)) / count);
+    measures.push(
+      { name: `daemon with ${count}: ${side}`, unit: 'MB', values: daemon },
+      { name: `monitors of ${count}: ${side}`, unit: 'MB', values: held },
+      { name: `a container in all, of ${count}: ${side}`, unit: 'MB', values: each, aim: aims.container },
+    );
+  }
+  return measures;
 }
 
-function proportionalMegabytes(pid: number): number {
-  return Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) / 1024;
+async function readings(read: () => number): Promise<number[]> {
+  const values: number[] = [];
+  for (let reading = 0; reading < 3; reading++) {
+    if (reading > 0) await sleep(500);
+    values.push(read());
+  }
+  return values;
 }
