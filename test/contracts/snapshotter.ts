@@ -13,6 +13,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -99,6 +100,21 @@ export function snapshotterContract(name: string, make: MakeSnapshotter): void {
     const after = await snapshots.capture('s', { stubs });
     const names = (await store.trees.list(after.id, 'etc' as ByteString)).map((entry) => entry.name);
     assert.deepEqual(names, ['group', 'passwd']);
+  });
+
+  contract('what is put in the place of a stub is part of a capture', async ({ store, snapshots }) => {
+    const tree = await treeOf(store, { 'etc/passwd': 'root' });
+    const { rootfs } = await snapshots.create('s', tree);
+    symlinkSync('/elsewhere', join(rootfs, 'etc/hosts'));
+    writeFileSync(join(rootfs, 'etc/hostname'), 'mine');
+    mkdirSync(join(rootfs, 'data'));
+    writeFileSync(join(rootfs, 'data/kept'), 'x');
+    mkdirSync(join(rootfs, 'proc'));
+    const { id } = await snapshots.capture('s', { stubs: ['etc/hosts', 'etc/hostname', 'data', 'proc'] });
+    const names = async (path: string) => (await store.trees.list(id, path as ByteString)).map((entry) => entry.name);
+    assert.deepEqual(await names(''), ['data', 'etc']);
+    assert.deepEqual(await names('etc'), ['hostname', 'hosts', 'passwd']);
+    assert.deepEqual(await names('data'), ['kept']);
   });
 
   contract('a snapshot outlives its mount and the engine', async ({ store, snapshots, again }) => {

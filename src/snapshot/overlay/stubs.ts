@@ -1,6 +1,9 @@
 import { toBytes } from '../../base/bytes.ts';
 
-/** Paths that the engine mounted over, as a tree of names: what lies there in the upper layer is not the container's work. */
+/**
+ * Paths that the engine mounted over, as a tree of names. An empty file or folder there in the upper layer is not the container's work; anything else is
+ * what somebody has put in its place.
+ */
 export type StubNode = { isStub: boolean; readonly children: Map<string, StubNode> };
 
 /** Text paths, with or without a leading slash. */

@@ -1,7 +1,7 @@
 import type { ByteString } from '../../base/bytes.ts';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { DirectoryReader } from '../../kernel/directory.ts';
-import { type FileStat, S_IFDIR, S_IFMT } from '../../kernel/stat.ts';
+import { type FileStat, S_IFDIR, S_IFMT, S_IFREG } from '../../kernel/stat.ts';
 import { listXattrsAt, listXattrsFd } from '../../kernel/xattr.ts';
 import type { Hex } from '../../oci/digest.ts';
 import { type DirectoryEntry, type Entry, EntryType, type Meta, type Root } from '../../store/model.ts';
@@ -92,10 +92,6 @@ export class UpperWalk {
     let [changed, droppedStubs] = [false, 0];
     for (const name of names) {
       const stub = frame.stubs?.children.get(name);
-      if (stub?.isStub) {
-        droppedStubs++;
-        continue;
-      }
       const before = findEntry(frame.base, name);
       const result = this.#upperName(frame, name, before, stub);
       if (result === 'stub') {
@@ -166,6 +162,7 @@ export class UpperWalk {
     try {
       const stat = this.#reader.statAt(dirFd, name);
       if ((stat.mode & S_IFMT) === S_IFDIR) return this.#directory(frame, name, path, before, stub);
+      if (stub?.isStub && (stat.mode & S_IFMT) === S_IFREG && stat.size === 0) return 'stub';
       const xattrs = partXattrs(listXattrsAt(dirFd, name));
       const after = this.#named(frame, name, path, stat, xattrs);
       this.#note(frame, path, before, after);
@@ -207,10 +204,9 @@ export class UpperWalk {
       const inPlace = frame.inPlace && basePath === joinPath(frame.basePath ?? ('' as ByteString), name) && frame.basePath !== undefined;
       const earlier = inPlace && before?.type === EntryType.directory ? before : undefined;
       const merged = this.#merge({ path, basePath, base, upperFd, stubs, inPlace: earlier !== undefined });
-      // Made only to hold what the engine mounted: not part of the tree.
-      if (before === undefined && merged.droppedStubs > 0 && merged.droppedStubs === merged.upperNames && merged.entries.length === 0) {
-        return 'stub';
-      }
+      // Made only to mount over, or to hold what is: not part of the tree.
+      const isForMounts = stubs?.isStub || merged.droppedStubs > 0;
+      if (before === undefined && isForMounts && merged.droppedStubs === merged.upperNames && merged.entries.length === 0) return 'stub';
       const own = metaOf(this.#reader.statFd(upperFd), xattrs.own);
       const meta = earlier === undefined ? own : settleMeta(own, earlier, merged);
       if (earlier !== undefined && !merged.changed && sameMeta(meta, earlier)) return earlier;
