@@ -16,7 +16,7 @@ export type EngineErrorOptions = { hint?: string | undefined; cause?: unknown; e
 
 /**
  * The one error class. `code` is stable and upper case (`IMAGE_NOT_FOUND`), `message` says what and which, `hint` what to do next.
- * `exitCode` is set only where Docker's command line has its own number (125, 126, 127).
+ * `exitCode` is set only where Docker's command line has its own number: 125, 126, 127, and that of a build's step that failed.
  */
 export class EngineError extends Error {
   readonly kind: ErrorKind;

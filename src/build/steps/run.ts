@@ -165,6 +165,6 @@ function failure(operation: RunOperation, exitCode: number, context: StepContext
   const message = `"${shown}" ended with exit code ${exitCode}${reason}`;
   return errorAt(context.vertex.place, 'InvalidArgument', 'BUILD_STEP_FAILED', message, {
     hint: "The step's output says why.",
-    exitCode: undefined,
+    exitCode,
   });
 }
