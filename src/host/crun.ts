@@ -6,7 +6,7 @@ import { findProgram } from './programs.ts';
 const unifiedPath = '/sys/fs/cgroup/unified';
 
 /**
- * What runs crun where it makes containers and processes in them: nothing on most hosts. crun refuses hybrid control groups when the v2 hierarchy has
+ * What runs crun where it makes containers: nothing on most hosts. crun refuses hybrid control groups when the v2 hierarchy has
  * controllers, though it uses the v1 ones only. There it gets a mount namespace of its own without that hierarchy, new each time, so that it sees
  * whatever is mounted by then; propagation stays as it is. Undefined where that cannot be done.
  */

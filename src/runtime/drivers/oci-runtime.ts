@@ -13,7 +13,7 @@ export type OciRuntimeOptions = {
   name: string;
   command: string;
   root: string;
-  /** Program and arguments that run the runtime where it makes processes (`runtimePrefix` of the host's facts). */
+  /** Program and arguments that run the runtime where it makes containers (`crunPrefix` of the host's facts). */
   prefix?: readonly string[] | undefined;
   /** The configuration's arguments for this runtime, ahead of its verbs. */
   args?: readonly string[] | undefined;
@@ -33,7 +33,7 @@ const releases: Readonly<Record<string, Release>> = { runc: releaseRunc, crun: r
  */
 export class OciRuntime {
   readonly name: string;
-  /** What to spawn with `globalArguments`, `execArguments` or `runArguments`: the prefix's program when there is one. */
+  /** What to spawn with `globalArguments` or `runArguments`: the prefix's program when there is one. Only making containers needs that. */
   readonly command: string;
   readonly #program: string;
   readonly #prefix: readonly string[];
@@ -135,7 +135,7 @@ export class OciRuntime {
   }
 
   /**
-   * argv (without the command) that begins a process, given as the specification's process object, in a container, and ends once it has begun. Its
+   * argv (without the command, `program`) that begins a process, given as the specification's process object, in a container, and ends once it has begun. Its
    * terminal, when it has one, is sent to `consoleSocket`; what goes wrong is in `log`.
    */
   detachedExecArguments(
@@ -144,7 +144,7 @@ export class OciRuntime {
   ): string[] {
     const { processFile, pidFile, log, consoleSocket } = options;
     const console = consoleSocket === undefined ? [] : ['--console-socket', consoleSocket];
-    return [...this.globalArguments, '--log', log, 'exec', '--detach', '--process', processFile, '--pid-file', pidFile, ...console, id];
+    return [...this.#ownArguments, '--log', log, 'exec', '--detach', '--process', processFile, '--pid-file', pidFile, ...console, id];
   }
 
   /** argv (without the command) that creates, starts, awaits and deletes a container, in the foreground. */
