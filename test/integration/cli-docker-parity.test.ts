@@ -100,8 +100,9 @@ const creates: [since: number, flags: string, ...words: string[]][] = [
   [0, '-m 512m --memory-swap -1 --memory-reservation 256M --memory-swappiness 10 --kernel-memory 64m --oom-kill-disable'],
   [0, '--cpus 1.5 -c 512 --cpuset-cpus 0-1 --cpuset-mems 0 --cpu-rt-period 1000 --cpu-rt-runtime 500'],
   [0, '--cpu-period 10000 --cpu-quota 5000 --pids-limit 100 --oom-score-adj 500 --shm-size 1g --cgroup-parent /x'],
-  [0, '--blkio-weight 300 --blkio-weight-device /dev/sda:200 --device-read-bps /dev/sda:1mb --device-write-bps /dev/sdb:2kb'],
-  [0, '--device-read-iops /dev/sda:100 --device-write-iops /dev/sda:200', '--device-cgroup-rule', 'c 42:* rmw'],
+  [0, '--blkio-weight 300 --blkio-weight-device /dev/sda:200', '--device-cgroup-rule', 'c 42:* rmw'],
+  // Docker 26 takes these and sends nothing.
+  [28, '--device-read-bps /dev/sda:1mb --device-write-bps /dev/sdb:2kb --device-read-iops /dev/sda:100 --device-write-iops /dev/sda:200'],
   [0, '--device /dev/fuse --device /dev/zero:/dev/null:r --device /dev/full:rw'],
   [25, '--device vendor.com/gpu=all'],
   [0, '--gpus all'],
