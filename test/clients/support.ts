@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram } from '../../src/host/programs.ts';
-import { call, cannotRunDaemon, DaemonPlace } from '../integration/api-daemon-harness.ts';
+import { call, cannotRunDaemon, DaemonPlace, upload } from '../integration/api-daemon-harness.ts';
 
 /**
  * The socket of another daemon to run these tests against, to see that what they expect is what Docker does:
@@ -48,11 +48,9 @@ export class Engine {
 
   async start(...flags: string[]): Promise<void> {
     if (!againstDocker) await this.place.start(...flags);
-    const tar = imageTar(this.folder);
-    const imported = spawnSync(newDocker.path, ['-H', `unix://${this.socket}`, 'import', '-c', 'CMD ["sh"]', tar, 'bb:1'], {
-      encoding: 'utf8',
-    });
-    assert.equal(imported.status, 0, imported.stderr);
+    const query = new URLSearchParams({ fromSrc: '-', repo: 'bb', tag: '1', changes: 'CMD ["sh"]' });
+    const imported = await upload(this.socket, `/images/create?${query}`, imageTar(this.folder));
+    assert.ok(imported.status === 200 && !imported.text.includes('"error"'), imported.text);
   }
 
   async remove(): Promise<void> {

@@ -142,7 +142,7 @@ describe('Testcontainers', { skip: cannotRunDaemon, timeout: 300_000 }, async ()
   });
 
   /** The reaper's own image is on a hub, so a small one that does the same stands in for it. */
-  test('what a killed test run leaves is removed by its reaper', async (t) => {
+  test('what a killed test run leaves is removed by its reaper', { skip: newDocker.skip }, async (t) => {
     const docker = new Cli(newDocker, engine);
     t.after(() => docker.remove());
     const context = docker.folder('reaper');
