@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { check, declare, errnoNumbers, lastErrno, pinned } from './libc.ts';
 
 const libcPrctl = declare('int prctl(int, uintptr_t, uintptr_t, uintptr_t, uintptr_t)');
@@ -13,7 +13,12 @@ const sweepMs = 10_000;
 /** How soon after some child's end those that joined a PID namespace are looked for: by then whoever waits for one has had its turn. */
 const joinedSweepMs = 250;
 
-const waiting = new Map<number, (exitCode: number | undefined) => void>();
+/** How long a process may take to become this one's child once whoever started it has ended. */
+const adoptionMs = 2_000;
+const lookAgainMs = 5;
+
+type Awaited = { resolve: (exitCode: number | undefined) => void; until: number };
+const waiting = new Map<number, Awaited>();
 let listening = false;
 let joinedSweep: NodeJS.Timeout | undefined;
 const status = pinned(8);
@@ -35,14 +40,14 @@ export function adoptOrphans(): void {
 }
 
 /**
- * Resolves with how an adopted process ended: its exit code, or 128 + the signal. Undefined when it is not (or no longer) this process's child. Does
- * not keep the event loop going.
+ * Resolves with how an adopted process ended: its exit code, or 128 + the signal. Undefined when it is not this process's child and does not become it
+ * within two seconds. Does not keep the event loop going.
  */
 export function orphanEnded(pid: number): Promise<number | undefined> {
   const { promise, resolve } = Promise.withResolvers<number | undefined>();
-  waiting.set(pid, resolve);
+  waiting.set(pid, { resolve, until: Date.now() + adoptionMs });
   // It may have ended before anybody asked.
-  reap(pid, resolve);
+  reap(pid);
   return promise;
 }
 
@@ -53,19 +58,36 @@ export function reapOrphan(pid: number): number | undefined {
 }
 
 function reapAwaited(): void {
-  for (const [pid, resolve] of waiting) reap(pid, resolve);
+  for (const pid of [...waiting.keys()]) reap(pid);
 }
 
-function reap(pid: number, resolve: (exitCode: number | undefined) => void): void {
+function reap(pid: number): void {
+  const awaited = waiting.get(pid);
+  if (awaited === undefined) return;
   const result = libcWaitpid(pid, status.address, WNOHANG);
   if (result === 0 || (result === -1 && lastErrno() === errnoNumbers.EINTR)) return;
+  if (result === -1 && Date.now() < awaited.until && existsSync(`/proc/${pid}`)) {
+    // A process between it and this one has not ended yet.
+    setTimeout(() => reap(pid), lookAgainMs).unref();
+    return;
+  }
   waiting.delete(pid);
-  resolve(result === -1 ? undefined : decode(status.view.getInt32(0, true)));
+  awaited.resolve(result === -1 ? unasked.get(pid)?.exitCode : decode(status.view.getInt32(0, true)));
 }
 
 function decode(wait: number): number {
   const signal = wait & 0x7f;
   return signal === 0 ? (wait >> 8) & 0xff : 128 + signal;
+}
+
+/** How those ended that were reaped before anybody asked: whoever started one may be about to, and is told then. */
+const unasked = new Map<number, { exitCode: number; atMs: number }>();
+const unaskedMs = 30_000;
+
+function reapUnasked(pid: number): void {
+  const atMs = Date.now();
+  for (const [old, { atMs: then }] of unasked) if (atMs - then > unaskedMs) unasked.delete(old);
+  if (libcWaitpid(pid, status.address, WNOHANG) === pid) unasked.set(pid, { exitCode: decode(status.view.getInt32(0, true)), atMs });
 }
 
 /** Zombies at the last sweep. */
@@ -81,7 +103,7 @@ function sweep(): void {
     return;
   }
   const zombies = children().filter((pid) => !waiting.has(pid) && isZombie(pid));
-  for (const pid of zombies) if (seen.has(pid)) libcWaitpid(pid, status.address, WNOHANG);
+  for (const pid of zombies) if (seen.has(pid)) reapUnasked(pid);
   seen = new Set(zombies);
 }
 
@@ -92,7 +114,7 @@ function sweep(): void {
 function sweepJoined(): void {
   joinedSweep = undefined;
   if (!someChildEnded()) return;
-  for (const pid of children()) if (!waiting.has(pid) && isZombie(pid) && joinedNamespace(pid)) libcWaitpid(pid, status.address, WNOHANG);
+  for (const pid of children()) if (!waiting.has(pid) && isZombie(pid) && joinedNamespace(pid)) reapUnasked(pid);
 }
 
 /** Whether it is in a PID namespace below ours, and not the first there (proc_pid_status(5), NSpid). */

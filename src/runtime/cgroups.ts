@@ -69,6 +69,18 @@ export class Cgroups {
     return hierarchy && readMemoryFile(join(hierarchy.mountpoint, path, file));
   }
 
+  /** Sets a limit. A no-op without the controller, the file or the group. */
+  async write(path: string, controller: string, file: string, value: string): Promise<void> {
+    const hierarchy = this.#with(controller);
+    if (!hierarchy) return;
+    try {
+      // The file is the kernel's: never one that would be made here.
+      await writeFile(join(hierarchy.mountpoint, path, file), value, { flag: 'r+' });
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) throw error;
+    }
+  }
+
   /** Removes the group in every hierarchy, whatever runs in it killed. A no-op where there is none. */
   async remove(path: string): Promise<void> {
     for (const pid of await this.processes(path)) killProcess(pid, 9);

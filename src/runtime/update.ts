@@ -1,8 +1,7 @@
-import { rm, writeFile } from 'node:fs/promises';
 import type { HostConfig, Resources, RestartPolicy, UpdateRequest } from '../api-types/container.ts';
 import { EngineError } from '../base/errors.ts';
 import type { Container } from './container.ts';
-import { type EngineContext, runtimeOf } from './context.ts';
+import { containerCgroup, type EngineContext, runtimeOf } from './context.ts';
 import { whileItRuns } from './control.ts';
 import { checkResources } from './create/check-resources.ts';
 import { resourceLimits } from './spec/limits.ts';
@@ -52,23 +51,21 @@ export async function updateLocked(context: EngineContext, container: Container,
 }
 
 async function applyLimits(context: EngineContext, container: Container, host: HostConfig): Promise<void> {
+  const { id, run } = container;
   // Devices' own limits cannot change; the runtime would set them anew.
   const { blockIO, ...limits } = resourceLimits(host, context.facts);
   const resources = { ...limits, ...(blockIO?.weight ? { blockIO: { weight: blockIO.weight } } : {}) };
-  if (Object.keys(resources).length === 0) return;
-  const file = context.paths.bundle(container.id, 'update.json');
-  await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
+  const update = () => runtimeOf(context, run?.runtime).update(id, resources, context.paths.bundle(id, 'update.json'));
   try {
-    const update = () => runtimeOf(context, container.run?.runtime).update(container.id, file);
     await whileItRuns(container, 'update container', update);
+    // Not every runtime can take a limit away.
+    if ((host.PidsLimit ?? 0) < 0) await context.cgroups.write(containerCgroup(context, id), 'pids', 'pids.max', 'max');
   } catch (error) {
     if (error instanceof EngineError && error.kind === 'Conflict') throw error;
-    throw new EngineError('Internal', 'UPDATE_FAILED', `Cannot update container ${container.id}: ${(error as Error).message}`, {
+    throw new EngineError('Internal', 'UPDATE_FAILED', `Cannot update container ${id}: ${(error as Error).message}`, {
       hint: 'A memory limit cannot go below what the container uses.',
       cause: error,
     });
-  } finally {
-    await rm(file, { force: true });
   }
 }
 

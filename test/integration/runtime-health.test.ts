@@ -58,7 +58,7 @@ test('in the start period a failure does not count, and the start interval holds
     Test: ['CMD', 'false'],
     Interval: 10_000 * ms,
     StartInterval: 50 * ms,
-    StartPeriod: 600 * ms,
+    StartPeriod: 4_000 * ms,
     Retries: 1,
   });
   await eventually(async () => ((await health(id))?.log.length ?? 0) >= 3, 'it is checked each start interval');

@@ -1,9 +1,9 @@
 import { constants, openSync } from 'node:fs';
-import { open, unlink } from 'node:fs/promises';
+import { open, rm, unlink, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { basename, join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
-import type { RuntimeSpec } from '../spec/types.ts';
+import type { Resources, RuntimeSpec } from '../spec/types.ts';
 import { runCommand } from './command.ts';
 import { CompiledFilters } from './compiled-filters.ts';
 
@@ -75,9 +75,18 @@ export class OciRuntime {
     return [...this.#args, `--root=${this.#root}`, ...(this.#systemdCgroup ? ['--systemd-cgroup'] : [])];
   }
 
-  /** The specification as this runtime takes it fastest. */
+  /** The specification as this runtime takes it, fastest. */
   prepare(spec: RuntimeSpec): RuntimeSpec {
-    return this.#filters?.apply(spec) ?? spec;
+    const { linux } = spec;
+    const adapted = { ...spec, linux: { ...linux, resources: this.#adapt(linux.resources) } };
+    return this.#filters?.apply(adapted) ?? adapted;
+  }
+
+  /** crun writes the specification's word for no limit, -1, to a file of the kernel's that does not know it. */
+  #adapt<T extends Pick<Resources, 'pids'>>(resources: T): T {
+    if (basename(this.#program) !== 'crun' || (resources.pids?.limit ?? 0) >= 0) return resources;
+    const { pids: _, ...others } = resources;
+    return others as T;
   }
 
   /** To be called with what `prepare` was given, once the container has been created. */
@@ -128,10 +137,17 @@ export class OciRuntime {
     if (result.exitCode !== 0) throw this.#failure('resume', id, result.stderr);
   }
 
-  /** Changes limits (the specification's `linux.resources`, without devices) of a container that runs. */
-  async update(id: string, resourcesFile: string): Promise<void> {
-    const result = await this.#run('update', '--resources', resourcesFile, id);
-    if (result.exitCode !== 0) throw this.#failure('update', id, result.stderr);
+  /** Changes limits of a container that runs, to what is said; the rest stays. `file` is written for the time of the call. */
+  async update(id: string, resources: Omit<Resources, 'devices'>, file: string): Promise<void> {
+    const told = this.#adapt(resources);
+    if (Object.keys(told).length === 0) return;
+    await writeFile(file, JSON.stringify(told), { mode: 0o600 });
+    try {
+      const result = await this.#run('update', '--resources', file, id);
+      if (result.exitCode !== 0) throw this.#failure('update', id, result.stderr);
+    } finally {
+      await rm(file, { force: true });
+    }
   }
 
   /**
