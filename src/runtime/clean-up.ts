@@ -51,10 +51,16 @@ async function cleanUp(
 
 async function removeProcesses(context: EngineContext, container: Container): Promise<void> {
   const { id, record, run } = container;
-  await runtimeOf(context, run?.runtime ?? record.hostConfig.Runtime).delete(id, { force: true });
-  await context.cgroups.remove(containerCgroup(context, id));
-  await monitorGone(run);
-  await context.cgroups.remove(monitorCgroup(context, id));
+  const processes = async () => {
+    await runtimeOf(context, run?.runtime ?? record.hostConfig.Runtime).delete(id, { force: true });
+    await context.cgroups.remove(containerCgroup(context, id));
+  };
+  const monitor = async () => {
+    await monitorGone(run);
+    await context.cgroups.remove(monitorCgroup(context, id));
+  };
+  const ended = await Promise.allSettled([processes(), monitor()]);
+  for (const result of ended) if (result.status === 'rejected') throw result.reason;
 }
 
 /** It still writes to the bundle after it has recorded the exit. */
