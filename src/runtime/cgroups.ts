@@ -201,17 +201,25 @@ async function subdirectories(directory: string): Promise<string[]> {
   }
 }
 
+/**
+ * How long a killed process may take to leave its group: a moment, but for the first of a PID namespace, which waits until all others in it are reaped.
+ * Those that the host's init has inherited it reaps in its own time.
+ */
+const leavingMs = 10_000;
+
 async function removeTree(directory: string): Promise<void> {
   for (const name of await subdirectories(directory)) await removeTree(join(directory, name));
-  for (let attempt = 0; ; attempt++) {
+  const deadline = Date.now() + leavingMs;
+  for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
     try {
       await rmdir(directory);
       return;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return;
-      // A killed process leaves its group a moment after its signal.
-      if (errnoOf(error) !== 'EBUSY' || attempt === 50) throw error;
-      await new Promise((resolve) => setTimeout(resolve, Math.min(2 ** attempt, 50)));
+      if (errnoOf(error) !== 'EBUSY' || Date.now() > deadline) throw error;
+      // One that was being made when the others were killed.
+      for (const pid of await processesBelow(directory)) killProcess(pid, 9);
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
     }
   }
 }
