@@ -28,7 +28,7 @@ export type ExecEnds = {
   console: ConsoleSocket | undefined;
   /** The engine's side, once the runtime has ended well. */
   open(): ExecStdio;
-  /** What the process's first words would be, when it never began: the runtime's complaint. */
+  /** Instead of `open`, when the process never began. */
   close(): void;
 };
 
