@@ -6,6 +6,7 @@ import { EngineError, isErrno } from '../../base/errors.ts';
 import type { Resources, RuntimeSpec } from '../spec/types.ts';
 import { runCommand } from './command.ts';
 import { CompiledFilters } from './compiled-filters.ts';
+import { SealedProgram } from './sealed-program.ts';
 
 export type RuntimeStatus = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
 
@@ -33,8 +34,6 @@ const releases: Readonly<Record<string, Release>> = { runc: releaseRunc, crun: r
  */
 export class OciRuntime {
   readonly name: string;
-  /** What to spawn with `globalArguments` or `runArguments`: the prefix's program when there is one. Only making containers needs that. */
-  readonly command: string;
   readonly #program: string;
   readonly #prefix: readonly string[];
   readonly #root: string;
@@ -43,6 +42,7 @@ export class OciRuntime {
   readonly #args: readonly string[];
   readonly #systemdCgroup: boolean;
   readonly #filters: CompiledFilters | undefined;
+  readonly #sealed: SealedProgram;
 
   constructor({ name, command, root, prefix = [], timeoutMs = 30_000, args = [], systemdCgroup = false }: OciRuntimeOptions) {
     this.#args = args;
@@ -51,24 +51,29 @@ export class OciRuntime {
     this.#program = command;
     this.#root = root;
     this.timeoutMs = timeoutMs;
-    const [first, ...rest] = prefix;
-    this.command = first ?? command;
-    this.#prefix = first === undefined ? [] : [...rest, command];
+    this.#prefix = prefix;
+    this.#sealed = new SealedProgram(command, `${root}.program`);
     this.#filters = basename(command) === 'crun' ? new CompiledFilters() : undefined;
   }
 
-  /** The runtime's own path, without a prefix. */
+  /** What to spawn with arguments that make a process in a container that is there. */
   get program(): string {
-    return this.#program;
+    return this.#sealed.path();
+  }
+
+  /** What to spawn with `globalArguments` or `runArguments`, which make containers: the prefix's program when there is one. */
+  get command(): string {
+    return this.#prefix[0] ?? this.program;
   }
 
   get root(): string {
     return this.#root;
   }
 
-  /** Arguments that precede the verb. */
+  /** Arguments of `command` that precede the verb. */
   get globalArguments(): string[] {
-    return [...this.#prefix, ...this.#ownArguments];
+    const prefix = this.#prefix.length === 0 ? [] : [...this.#prefix.slice(1), this.program];
+    return [...prefix, ...this.#ownArguments];
   }
 
   get #ownArguments(): string[] {
@@ -199,18 +204,21 @@ async function releaseRunc(fifo: string): Promise<boolean> {
   return released;
 }
 
-/** crun's process reads a byte, and takes the container for started when the FIFO has gone. */
+/**
+ * crun's process has the FIFO open, waits for a byte, and is called "created" while the file exists. The byte goes first: were the file gone and the engine killed
+ * before it had written, the process would wait for ever. Where nobody reads, an engine that was killed has let it go already.
+ */
 async function releaseCrun(fifo: string): Promise<boolean> {
   try {
     // Without O_NONBLOCK the open would wait for ever when nobody reads.
     await using file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
-    await unlink(fifo);
     await file.write('\0');
-    return true;
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENXIO', 'EPIPE')) return false;
-    throw error;
+    if (isErrno(error, 'ENOENT')) return false;
+    if (!isErrno(error, 'ENXIO', 'EPIPE')) throw error;
   }
+  await unlink(fifo).catch(() => undefined);
+  return true;
 }
 
 /** Reads a byte from a FIFO without holding a thread. False when it is not there, or nobody writes in time. */
