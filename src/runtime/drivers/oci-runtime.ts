@@ -6,7 +6,6 @@ import { EngineError, isErrno } from '../../base/errors.ts';
 import type { Resources, RuntimeSpec } from '../spec/types.ts';
 import { runCommand } from './command.ts';
 import { CompiledFilters } from './compiled-filters.ts';
-import { SealedProgram } from './sealed-program.ts';
 
 export type RuntimeStatus = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
 
@@ -34,6 +33,8 @@ const releases: Readonly<Record<string, Release>> = { runc: releaseRunc, crun: r
  */
 export class OciRuntime {
   readonly name: string;
+  /** What to spawn with `globalArguments` or `runArguments`: the prefix's program when there is one. Only making containers needs that. */
+  readonly command: string;
   readonly #program: string;
   readonly #prefix: readonly string[];
   readonly #root: string;
@@ -42,7 +43,6 @@ export class OciRuntime {
   readonly #args: readonly string[];
   readonly #systemdCgroup: boolean;
   readonly #filters: CompiledFilters | undefined;
-  readonly #sealed: SealedProgram;
 
   constructor({ name, command, root, prefix = [], timeoutMs = 30_000, args = [], systemdCgroup = false }: OciRuntimeOptions) {
     this.#args = args;
@@ -51,29 +51,24 @@ export class OciRuntime {
     this.#program = command;
     this.#root = root;
     this.timeoutMs = timeoutMs;
-    this.#prefix = prefix;
-    this.#sealed = new SealedProgram(command, `${root}.program`);
+    const [first, ...rest] = prefix;
+    this.command = first ?? command;
+    this.#prefix = first === undefined ? [] : [...rest, command];
     this.#filters = basename(command) === 'crun' ? new CompiledFilters() : undefined;
   }
 
-  /** What to spawn with arguments that make a process in a container that is there. */
+  /** The runtime's own path, without a prefix. */
   get program(): string {
-    return this.#sealed.path();
-  }
-
-  /** What to spawn with `globalArguments` or `runArguments`, which make containers: the prefix's program when there is one. */
-  get command(): string {
-    return this.#prefix[0] ?? this.program;
+    return this.#program;
   }
 
   get root(): string {
     return this.#root;
   }
 
-  /** Arguments of `command` that precede the verb. */
+  /** Arguments that precede the verb. */
   get globalArguments(): string[] {
-    const prefix = this.#prefix.length === 0 ? [] : [...this.#prefix.slice(1), this.program];
-    return [...prefix, ...this.#ownArguments];
+    return [...this.#prefix, ...this.#ownArguments];
   }
 
   get #ownArguments(): string[] {
