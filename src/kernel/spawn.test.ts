@@ -56,13 +56,6 @@ test('signals that Node ignores are not ignored below it', async (t) => {
   assert.match(text, /^SigIgn:\s+0+[0-9a-f]80000000$/m);
 });
 
-test('a score for when memory runs out is there from the first moment, and this process keeps its own', async (t) => {
-  const own = readFileSync('/proc/self/oom_score_adj', 'latin1');
-  const { text } = await shell(t, 'cat /proc/$$/oom_score_adj', { oomScoreAdj: 321 });
-  assert.equal(text, '321\n');
-  assert.equal(readFileSync('/proc/self/oom_score_adj', 'latin1'), own);
-});
-
 test('a session of its own is asked for', async (t) => {
   const own = await shell(t, 'cut -d" " -f5,6 /proc/$$/stat', { newSession: true });
   assert.equal(own.text, `${own.pid} ${own.pid}\n`);

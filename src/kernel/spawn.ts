@@ -1,5 +1,4 @@
-import { accessSync, closeSync, constants, readFileSync, writeFileSync } from 'node:fs';
-import { isErrno } from '../base/errors.ts';
+import { accessSync, closeSync, constants } from 'node:fs';
 import { check, cString, declare, errnoNumbers, lastErrno, pinned, SystemCallError } from './libc.ts';
 
 // Node's spawn forks: it copies the page tables of the whole process and makes both copy pages that they write to. That costs 1 ms and 4 ms more
@@ -42,8 +41,6 @@ export type SpawnOptions = {
   stdio: readonly (number | 'ignore')[];
   /** A session of its own: its number then is that of its process group, and a terminal's Ctrl-C does not reach it. */
   newSession?: boolean | undefined;
-  /** What the kernel adds to its score when memory runs out (proc(5)), from its first moment on; left as this process's where that is not allowed. */
-  oomScoreAdj?: number | undefined;
 };
 
 /** `signal` is set when one ended it. */
@@ -70,32 +67,12 @@ export function spawnProcess(file: string, args: readonly string[], options: Spa
     prepareAttributes(options.newSession ?? false);
     const block = packStrings([file, ...args], environment(options.env));
     const path = file.includes('/') ? file : search(file, options.env.PATH ?? '');
-    const start = () => posixSpawn(pidResult.address, cString(path), actions.address, attributes.address, block.argv, block.envp);
-    const error = withOomScore(options.oomScoreAdj, start);
+    const error = posixSpawn(pidResult.address, cString(path), actions.address, attributes.address, block.argv, block.envp);
     if (error !== 0) throw new SystemCallError('spawn', error, file);
     return reaper.adopt(pidResult.view.getInt32(0, true));
   } finally {
     actionsDestroy(actions.address);
     for (const fd of duplicates) closeSync(fd);
-  }
-}
-
-/** It is inherited, and this process has it back before anything else of it runs. */
-function withOomScore(score: number | undefined, start: () => number): number {
-  const file = '/proc/self/oom_score_adj';
-  const own = score === undefined ? undefined : readFileSync(file, 'latin1').trim();
-  if (own === undefined || own === String(score)) return start();
-  try {
-    writeFileSync(file, String(score));
-  } catch (error) {
-    // Sparing it so much is denied to this process.
-    if (!isErrno(error, 'EACCES', 'EPERM')) throw error;
-    return start();
-  }
-  try {
-    return start();
-  } finally {
-    writeFileSync(file, own);
   }
 }
 

@@ -20,7 +20,6 @@ type Hierarchy = {
 export class Cgroups {
   readonly version: 1 | 2;
   readonly #hierarchies: readonly Hierarchy[];
-  #expecting = false;
 
   constructor(hierarchies: readonly Hierarchy[] = findHierarchies()) {
     this.#hierarchies = hierarchies;
@@ -41,23 +40,6 @@ export class Cgroups {
   async isolate(pid: number, path: string): Promise<void> {
     const grouped = this.#hierarchies.filter(({ own }) => own !== '/');
     await Promise.all(grouped.map((hierarchy) => this.#move(hierarchy, pid, path)));
-  }
-
-  /**
-   * Says that processes will be moved between groups soon. The first move waits 10 to 15 ms until all processors have noticed that a writer comes (an RCU
-   * grace period); those within the next 15 ms do not. So a start has it done beside its first steps: the engine moves itself to where it is.
-   */
-  async expectMoves(): Promise<void> {
-    const [hierarchy] = this.#hierarchies;
-    if (hierarchy === undefined || this.#expecting) return;
-    this.#expecting = true;
-    try {
-      await writeFile(join(hierarchy.mountpoint, hierarchy.own, 'cgroup.procs'), String(process.pid));
-    } catch {
-      // Not allowed to, or seen from another cgroup namespace: then moves take their time.
-    } finally {
-      this.#expecting = false;
-    }
   }
 
   async #move(hierarchy: Hierarchy, pid: number, path: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
@@ -32,9 +33,9 @@ export async function launchExec(options: LaunchOptions): Promise<RunningExec> {
       env: process.env,
       stdio: ends.child,
       newSession: true,
-      // crun's exec leaves it as it is with whoever starts it, and that is the engine, which may be spared.
-      oomScoreAdj: options.process.oomScoreAdj,
     });
+    // crun's exec leaves it as it is with whoever starts it, and that is the engine, which may be spared.
+    setOomScore(child.pid, options.process.oomScoreAdj);
     const end = await endedWithin(runtime.timeoutMs, child.ended);
     if (end === undefined) {
       killProcess(-child.pid, SIGKILL);
@@ -48,6 +49,17 @@ export async function launchExec(options: LaunchOptions): Promise<RunningExec> {
   } catch (error) {
     ends.close();
     throw error;
+  }
+}
+
+/** Inherited by what the process starts. */
+function setOomScore(pid: number, score: number | undefined): void {
+  if (score === undefined) return;
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+  } catch (error) {
+    // It may have ended, or sparing it so much be denied to the engine.
+    if (!isErrno(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) throw error;
   }
 }
 

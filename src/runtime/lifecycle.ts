@@ -38,7 +38,6 @@ export class Lifecycle {
   async startLocked(container: Container, timeline = new Timeline()): Promise<void> {
     const { registry } = this.#context;
     container.intent = { action: 'start', atMs: this.#context.now() };
-    void this.#context.cgroups.expectMoves();
     await registry.save(container);
     try {
       const askedMs = Timeline.now();

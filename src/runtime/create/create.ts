@@ -23,8 +23,6 @@ export async function createContainer(
   wantedName: string | undefined,
 ): Promise<{ container: Container; warnings: string[] }> {
   const { registry } = context;
-  // Most are started at once.
-  void context.cgroups.expectMoves();
   // A request that cannot be is refused before its image is looked for: a client that hears "no such image" pulls it.
   const find = (name: string) => findOther(context, name);
   const { hostConfig, warnings } = checkHost(request.HostConfig ?? {}, { context, find });
