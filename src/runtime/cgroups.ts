@@ -84,6 +84,8 @@ export class Cgroups {
   /** Removes the group in every hierarchy, whatever runs in it killed. A no-op where there is none. */
   async remove(path: string): Promise<void> {
     for (const pid of await this.processes(path)) killProcess(pid, 9);
+    // With version 1 what is frozen is killed when it is thawed.
+    if (this.version === 1) await this.write(path, 'freezer', 'freezer.state', 'THAWED');
     await Promise.all(this.#hierarchies.map(({ mountpoint }) => removeTree(join(mountpoint, path))));
   }
 

@@ -94,7 +94,8 @@ exec ${findProgram('runc')} "$@"
   async leftovers(ports: Iterable<number>): Promise<string[]> {
     const { root, rootId } = this.place;
     const names = (folder: string) => (existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []);
-    const runtimes = names(join(this.run, 'runtime')).flatMap(names);
+    const isContainer = (path: string) => /\/[0-9a-f]{64}$/.test(path);
+    const runtimes = names(join(this.run, 'runtime')).flatMap(names).filter(isContainer);
     const folders = [
       ...['containers', 'snapshots'].flatMap((name) => names(join(root, name))),
       ...['c', 'exec', 'netns', 'netavark/attachments'].flatMap((name) => names(join(this.run, name))),

@@ -151,6 +151,15 @@ test('the limit on processes holds against a fork bomb', { skip }, async () => {
   assert.deepEqual(cgroups.read(`/slipway-${harness.rootId}/${id}`, 'pids', 'pids.current'), undefined, 'nothing is left of it');
 });
 
+test('a group is removed with what runs in it, frozen or not', { skip }, async () => {
+  const id = await startIn(harness, ['sleep', '60']);
+  await harness.engine.pause(id);
+  const exit = harness.engine.wait(id);
+  await cgroups.remove(`/slipway-${harness.rootId}/${id}`);
+  assert.deepEqual(await exit, { exitCode: 137 });
+  await harness.engine.remove(id);
+});
+
 test('5,000 orphans are reaped at once', { skip }, async () => {
   const id = await startIn(harness, ['sleep', '60'], { HostConfig: { PidsLimit: 6000 } });
   const { exitCode } = await execIn(harness, id, [
