@@ -119,6 +119,21 @@ test('run tells id, warnings, started, output and exit, in this order', async (t
   });
 });
 
+test('run tells what took how long just before the exit, when it is asked to', async (t) => {
+  const { path } = await serve(t, { containers: new FakeContainers().port() });
+  const client = new Client(path);
+  const sentMs = Date.now();
+  const body = JSON.stringify({ create: { Image: 'web:1' }, timing: true });
+  client.send(runHead(body), body);
+  await client.ended;
+  const told = frames(client.body).flatMap(([stream, text]) => (stream === 0 ? [JSON.parse(text)] : []));
+  const [{ timing }, last] = told.slice(-2);
+  assert.deepEqual(Object.keys(last), ['exit']);
+  const names = timing.map(({ name }: { name: string }) => name);
+  assert.deepEqual([names[0], ...names.slice(-2)], ['create', 'run', 'exit seen']);
+  for (const { startMs, endMs } of timing) assert.ok(sentMs - 1 <= startMs && startMs <= endMs && endMs <= Date.now() + 1);
+});
+
 test('run passes signals and sizes on', async (t) => {
   const containers = new FakeContainers();
   const { path } = await serve(t, { containers: containers.port() });
