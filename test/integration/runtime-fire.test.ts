@@ -205,6 +205,13 @@ class Storm {
     return count === lines ? undefined : `wrote ${lines} lines and ${count} are kept`;
   }
 
+  /** What a kill of the daemon left paused goes on. */
+  async thaw(): Promise<void> {
+    const { text } = await call(this.fire.socket, 'GET', `/containers/json?filters=${encodeURIComponent('{"status":["paused"]}')}`);
+    for (const { Id } of JSON.parse(text) as { Id: string }[])
+      assert.equal((await call(this.fire.socket, 'POST', `/containers/${Id}/unpause`)).status, 204);
+  }
+
   /** Nobody is to know it any more. */
   async removeAll(): Promise<void> {
     const listed = JSON.parse((await call(this.fire.socket, 'GET', '/containers/json?all=1')).text) as { Id: string }[];
@@ -260,6 +267,7 @@ test(`a daemon killed at ${rounds} moments loses nothing, says nothing wrong and
     assert.equal(wrong, undefined, `round ${round}${isReboot ? ', a reboot' : ''}`);
     assert.deepEqual(storm.wrong, [], `round ${round}`);
   }
+  await storm.thaw();
   assert.equal(await settle(() => storm.look(true), 5_000), undefined, 'at the end');
   const all = [...storm.known.values()];
   const count = (field: 'created' | 'started' | 'disturbed' | 'removed') => all.filter((known) => known[field]).length;
