@@ -123,8 +123,10 @@ test('run tells what took how long just before the exit, when it is asked to', a
   const { path } = await serve(t, { containers: new FakeContainers().port() });
   const client = new Client(path);
   const sentMs = Date.now();
-  const body = JSON.stringify({ create: { Image: 'web:1' }, timing: true });
+  const body = JSON.stringify({ create: { Image: 'web:1' }, attachStdin: true, timing: true });
   client.send(runHead(body), body);
+  await client.until('started');
+  client.socket.write(framed(0, '{"eof":true}'));
   await client.ended;
   const told = frames(client.body).flatMap(([stream, text]) => (stream === 0 ? [JSON.parse(text)] : []));
   const [{ timing }, last] = told.slice(-2);
