@@ -1,9 +1,9 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { answers, type BenchEngine, sleep, unmountBelow } from './engine.ts';
+import { answers, type BenchEngine, runParent, sleep, unmountBelow } from './engine.ts';
 
 const run = promisify(execFile);
 
@@ -36,7 +36,7 @@ export class BenchDocker implements AsyncDisposable {
       '--data-root',
       join(directory, 'data'),
       '--exec-root',
-      join(directory, 'exec'),
+      execRoot(directory),
       '--pidfile',
       join(directory, 'pid'),
       '-H',
@@ -71,7 +71,7 @@ export class BenchDocker implements AsyncDisposable {
   /** Processes of this Docker: the daemon, its containerd, a shim a container. Of one that was given, all such processes of the host. */
   processes(): { daemons: number[]; shims: number[] } {
     const lines = execFileSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' }).split('\n');
-    const own = lines.filter((line) => this.#directory === undefined || line.includes(this.#directory));
+    const own = lines.filter((line) => this.#directory === undefined || line.includes(basename(this.#directory)));
     const pids = (pattern: RegExp) => own.filter((line) => pattern.test(line)).map((line) => Number.parseInt(line, 10));
     return { daemons: pids(/^\s*\d+ (\S*\/)?(dockerd|containerd) /), shims: pids(/containerd-shim/) };
   }
@@ -89,7 +89,13 @@ export class BenchDocker implements AsyncDisposable {
     const ended = new Promise((resolve) => daemon.once('exit', resolve));
     daemon.kill('SIGTERM');
     await ended;
-    await unmountBelow(directory);
-    rmSync(directory, { recursive: true, force: true });
+    for (const path of [execRoot(directory), directory]) {
+      await unmountBelow(path);
+      rmSync(path, { recursive: true, force: true });
+    }
   }
+}
+
+function execRoot(directory: string): string {
+  return join(runParent(), basename(directory));
 }

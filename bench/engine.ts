@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,16 +9,24 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 export const launcher = fileURLToPath(new URL('../slipway', import.meta.url));
 
+const tmpfsMagic = 0x01021994;
+
+/** Where run directories are: in memory, as /run is wherever systemd runs. */
+export function runParent(): string {
+  return ['/run', '/dev/shm'].find((path) => existsSync(path) && statfsSync(path).type === tmpfsMagic) ?? tmpdir();
+}
+
 /** A daemon on temporary directories, and the command line against it. */
 export class BenchEngine implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'slipway-bench-'));
-  readonly socket = join(this.directory, 'run/slipway.sock');
+  readonly runDirectory = mkdtempSync(join(runParent(), 'slipway-bench-run-'));
+  readonly socket = join(this.runDirectory, 'slipway.sock');
   #daemon: ChildProcess | undefined;
 
   static async start(): Promise<BenchEngine> {
     const engine = new BenchEngine();
     const log = openSync(join(engine.directory, 'daemon.log'), 'a');
-    engine.#daemon = spawn(launcher, ['daemon', '--root', join(engine.directory, 'root'), '--run', join(engine.directory, 'run')], {
+    engine.#daemon = spawn(launcher, ['daemon', '--root', join(engine.directory, 'root'), '--run', engine.runDirectory], {
       stdio: ['ignore', log, log],
     });
     const end = performance.now() + 20_000;
@@ -75,7 +83,7 @@ export class BenchEngine implements AsyncDisposable {
   monitors(): number[] {
     return execFileSync('ps', ['-C', 'conmon', '-o', 'pid=,args='], { encoding: 'utf8' })
       .split('\n')
-      .filter((line) => line.includes(this.directory))
+      .filter((line) => line.includes(this.runDirectory))
       .map((line) => Number.parseInt(line, 10));
   }
 
@@ -92,8 +100,10 @@ export class BenchEngine implements AsyncDisposable {
       daemon.kill('SIGTERM');
       await ended;
     }
-    await unmountBelow(this.directory);
-    rmSync(this.directory, { recursive: true, force: true });
+    for (const directory of [this.runDirectory, this.directory]) {
+      await unmountBelow(directory);
+      rmSync(directory, { recursive: true, force: true });
+    }
   }
 }
 

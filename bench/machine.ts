@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
 import { dockerClient } from './docker.ts';
+import { runParent } from './engine.ts';
 
 function firstLine(command: string, args: readonly string[]): string {
   try {
@@ -36,6 +37,7 @@ export async function describeMachine(docker: string | undefined): Promise<Recor
       .join(' '),
     system: /^PRETTY_NAME="(.*)"/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'unknown',
     'file system': fileSystems.get(statfsSync(tmpdir()).type) ?? 'other',
+    'of run directories': fileSystems.get(statfsSync(runParent()).type) ?? 'other',
     node: process.version,
     slipway: firstLine('git', ['describe', '--always', '--dirty']),
     crun: firstLine('crun', ['--version']),
