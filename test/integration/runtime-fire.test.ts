@@ -192,7 +192,9 @@ class Storm {
     if (Status !== 'exited') return `is in a state of its own: ${shown}`;
     const unknown = ExitCode === 255 && error !== '';
     const asked = known.disturbed && [known.exitCode, 137, 143].includes(ExitCode);
-    if (!asked && !(known.disturbed && unknown) && ExitCode !== known.exitCode) return `ended with the wrong code: ${shown}`;
+    // A process that writes when its monitor is gone gets SIGPIPE.
+    const unheard = known.disturbed && ExitCode === 141 && error.includes('monitor was killed');
+    if (!asked && !unheard && !(known.disturbed && unknown) && ExitCode !== known.exitCode) return `ended with the wrong code: ${shown}`;
     const lost = known.lines > 0 && !known.disturbed && (await this.#missingLines(name, known));
     if (lost) return lost;
     known.ended = true;
