@@ -74,10 +74,13 @@ exec ${findProgram('runc')} "$@"
 
   async remove(): Promise<void> {
     await this.kill();
-    await cgroups.remove(this.#cgroup);
     for (const pid of processesOf(this.folder)) killProcess(pid, 9);
-    await this.#dismantle();
-    await this.place.remove();
+    try {
+      for (const name of await cgroups.list(this.#cgroup)) await cgroups.remove(`${this.#cgroup}/${name}`);
+    } finally {
+      await this.#dismantle();
+      await this.place.remove();
+    }
   }
 
   get #cgroup(): string {
