@@ -63,8 +63,9 @@ function setOomScore(pid: number, score: number | undefined): void {
   }
 }
 
+/** 127 only where the command itself is missing: what else a runtime does not find is its own, often of a container that is going. */
 function failed(why: string): EngineError {
-  const exitCode = /no such file|not found/.test(why) ? 127 : 126;
+  const exitCode = /executable file .*not found|exec(?: container process|:) .*no such file/i.test(why) ? 127 : 126;
   return new EngineError('InvalidArgument', 'EXEC_FAILED', `OCI runtime exec failed: ${why}`, { exitCode });
 }
 

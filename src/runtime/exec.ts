@@ -9,6 +9,7 @@ import { launchExec, type RunningExec } from './exec-launch.ts';
 import { execProcess } from './exec-process.ts';
 import { execEnds, type Size } from './exec-stdio.ts';
 import type { Attachment, ExecRecord } from './port.ts';
+import { isAlive } from './processes.ts';
 
 type Session = {
   record: ExecRecord;
@@ -80,7 +81,9 @@ export class ExecSessions {
       const running = await this.#launch(session, options);
       record.state = { status: 'running', pid: running.pid };
       return this.#follow(session, running, options.detach);
-    } catch (error) {
+    } catch (cause) {
+      // In a container that has ended under it nothing is found any more: that says nothing about the command.
+      const error = hasEnded(container) ? notRunning(container, { cause }) : cause;
       this.#record(session, (error instanceof EngineError ? error.exitCode : undefined) ?? 126);
       throw error;
     }
@@ -168,7 +171,7 @@ export class ExecSessions {
 }
 
 function requireExecutable(container: Container): void {
-  const { state, name } = container.record;
+  const { state } = container.record;
   if (state.status === 'restarting') {
     throw new EngineError(
       'Conflict',
@@ -176,11 +179,18 @@ function requireExecutable(container: Container): void {
       `Container ${container.id} is restarting, wait until the container is running`,
     );
   }
-  if (state.status !== 'running') {
-    throw new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Container ${container.id} is not running`, {
-      hint: `Start it first: slipway start ${name}`,
-    });
-  }
+  if (state.status !== 'running') throw notRunning(container);
   if (state.paused)
     throw new EngineError('Conflict', 'CONTAINER_PAUSED', `Container ${container.id} is paused, unpause the container before exec`);
+}
+
+function hasEnded({ run }: Container): boolean {
+  return run === undefined || !isAlive(run.process);
+}
+
+function notRunning({ id, record: { name } }: Container, options: { cause?: unknown } = {}): EngineError {
+  return new EngineError('Conflict', 'CONTAINER_NOT_RUNNING', `Container ${id} is not running`, {
+    ...options,
+    hint: `Start it first: slipway start ${name}`,
+  });
 }
