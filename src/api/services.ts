@@ -49,7 +49,7 @@ export type Services = {
   logs: LogReader;
   builder: Builder;
   archives: Archives;
-  registries: Registries;
+  registries: Pick<Registries, 'login'>;
   networks: Networks;
   volumes: Volumes;
   events: EventBus;

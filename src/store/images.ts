@@ -23,6 +23,7 @@ export class StoredImages implements Images {
     tree: TreeRef;
     history?: readonly HistoryEntry[];
     origin?: ImageOrigin | undefined;
+    steps?: readonly TreeId[] | undefined;
   }): Promise<ImageRecord> {
     const { rootfs: _rootfs, history: _history, ...config } = image.config;
     const { bytes } = await this.#trees.stat(image.tree.id);
@@ -35,7 +36,12 @@ export class StoredImages implements Images {
       sizeBytes: bytes,
       createdAtMs: createdAtMs(config),
       origin: image.origin,
+      ...(image.steps === undefined ? {} : { steps: image.steps }),
     });
+  }
+
+  async setOrigin(id: Digest, origin: ImageOrigin): Promise<void> {
+    if (!(await this.#database.call('setImageOrigin', id, origin))) throw imageNotFound(id);
   }
 
   async resolve(name: string): Promise<ImageRecord> {

@@ -5,6 +5,7 @@ import { FsBlobs } from './blobs.ts';
 import { DatabaseClient } from './database/client.ts';
 import { StoredImages } from './images.ts';
 import { JobPool } from './jobs/pool.ts';
+import { StoredLayers } from './layers.ts';
 import { StoredLeases } from './leases.ts';
 import { createLayout, emptyTmp, storePaths } from './paths.ts';
 import type { Store } from './port.ts';
@@ -54,7 +55,8 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
       });
       const blobs = new FsBlobs(paths);
       const actions = new StoredActions(database);
-      return { paths, jobs, trees, images, blobs, leases, uses, actions, close, [Symbol.asyncDispose]: close };
+      const layers = new StoredLayers(database);
+      return { paths, jobs, trees, images, blobs, layers, leases, uses, actions, close, [Symbol.asyncDispose]: close };
     } catch (error) {
       await database.close();
       throw error;

@@ -146,11 +146,13 @@ export interface Trees {
   findByContent(content: Hex): Promise<TreeRef | undefined>;
 }
 
-/** Where an image came from, kept so that what is saved or pushed unchanged has the same manifest digest. */
+/** The manifest that an image came with or was pushed as, kept so that what is saved or pushed unchanged has the same manifest digest. */
 export type ImageOrigin = {
   manifestDigest: Digest;
   manifestMediaType: string;
   configDigest: Digest;
+  /** The index that the tag named, its bytes a blob here: other platforms, and the chunked form. */
+  index?: { digest: Digest; mediaType: string } | undefined;
   layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
 };
 
@@ -166,6 +168,8 @@ export type ImageRecord = {
   sizeBytes: number;
   createdAtMs: number;
   origin?: ImageOrigin | undefined;
+  /** The root tree after each history entry that is not `empty_layer`, where the build kept them; the last is `tree`. */
+  steps?: readonly TreeId[] | undefined;
 };
 
 /** `references` are canonical (`docker.io/library/web:latest`). */
@@ -177,7 +181,10 @@ export interface Images {
     tree: TreeRef;
     history?: readonly HistoryEntry[];
     origin?: ImageOrigin | undefined;
+    steps?: readonly TreeId[] | undefined;
   }): Promise<ImageRecord>;
+  /** What it was pushed as takes the place of what it came with. NotFound `IMAGE_NOT_FOUND`. */
+  setOrigin(id: Digest, origin: ImageOrigin): Promise<void>;
   /** By canonical or familiar reference, full or abbreviated id. NotFound `IMAGE_NOT_FOUND`; InvalidArgument `IMAGE_AMBIGUOUS`. */
   resolve(name: string): Promise<ImageRecord>;
   /** Canonical, sorted. */
@@ -200,6 +207,36 @@ export interface Blobs {
     options?: { signal?: AbortSignal },
   ): Promise<{ digest: Digest; sizeBytes: number }>;
   read(digest: Digest): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * A layer whose entries are known, whether its blob is here or not. `tree` is the layer's own tree, as its tar has it: deletions are empty files named
+ * `.wh.NAME` and `.wh..wh..opq` (image-spec layer.md, "Whiteouts").
+ */
+export type KnownLayer = {
+  digest: Digest;
+  diffId: Digest;
+  mediaType: string;
+  sizeBytes: number;
+  tree: TreeId;
+  /** Directories that the tar never names and that are there for what lies in them: their metadata is that of the layers below. Sorted. */
+  implied: readonly ByteString[];
+  /** The blob that says where the layer's compression frames and chunks are (docs/formats/chunked.md), when it was made that way. */
+  table?: { digest: Digest; sizeBytes: number } | undefined;
+};
+
+export interface Layers {
+  /** By the digest of the blob. */
+  get(digest: Digest): Promise<KnownLayer | undefined>;
+  /** Every blob known with that content, whatever its compression. */
+  byDiffId(diffId: Digest): Promise<KnownLayer[]>;
+  /** Its tree must be committed. Kept as it is when it is there, but a table is added. */
+  put(layer: KnownLayer): Promise<void>;
+  /** Repositories (`registry.example:5000/team/web`) where a blob has been seen, latest first; a registry may since have dropped it. */
+  sources(blob: Digest): Promise<string[]>;
+  addSources(repository: string, blobs: readonly Digest[]): Promise<void>;
+  /** It was not there after all. */
+  removeSource(repository: string, blob: Digest): Promise<void>;
 }
 
 /** A claim that keeps things from the collector; expires by itself; survives a crash until then. */
@@ -234,6 +271,7 @@ export interface Store extends AsyncDisposable {
   readonly trees: Trees;
   readonly images: Images;
   readonly blobs: Blobs;
+  readonly layers: Layers;
   readonly leases: Leases;
   readonly uses: Uses;
   readonly actions: Actions;

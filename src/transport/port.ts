@@ -1,4 +1,8 @@
+import type { AuthConfig } from '../api-types/registry.ts';
 import type { ByteString } from '../base/bytes.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Descriptor, Platform } from '../oci/image.ts';
+import type { Reference } from '../oci/reference.ts';
 import type { TreeId, TreeRef } from '../store/model.ts';
 import type { ImageRecord, JobOptions } from '../store/port.ts';
 
@@ -23,8 +27,20 @@ export type UntarOptions = JobOptions & {
 export interface Archives {
   /** Docker or OCI archive, plain or compressed, already a file on disk. */
   load(file: string, options?: { signal?: AbortSignal; onProgress?: (message: string) => void }): Promise<LoadedImage[]>;
-  /** Writes an archive that docker, podman and skopeo read. `format` docker carries both manifest.json and an OCI index. */
-  save(names: readonly string[], options: { format: 'docker' | 'oci'; signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  /**
+   * Writes an archive that docker, podman and skopeo read. `format` docker carries both manifest.json and an OCI index; `chunked` says that the chunked form is to
+   * travel too. `since`: names of images that the other side has; what they hold is left out, and only an engine that has them can load it.
+   */
+  save(
+    names: readonly string[],
+    options: {
+      format: 'docker' | 'oci';
+      layers?: LayerChoice | undefined;
+      chunked?: boolean | undefined;
+      since?: readonly string[] | undefined;
+      signal?: AbortSignal;
+    },
+  ): AsyncIterable<Uint8Array>;
   /** A root tar becomes an image of one tree. */
   importRoot(
     file: string,
@@ -47,3 +63,83 @@ export interface Archives {
    */
   untar(file: string, options: UntarOptions): Promise<TreeRef>;
 }
+
+/**
+ * How a tree becomes layers. `adaptive`: the layers that are there already, and one more with what differs, while that pays. `single`: one. `per-step`: one for each step
+ * of the build. Groups: one for each, with the paths that its patterns match first (those of .dockerignore, against the path without leading slash), and a last one with the rest.
+ */
+export type LayerChoice =
+  | { kind: 'adaptive' }
+  | { kind: 'single' }
+  | { kind: 'per-step' }
+  | { kind: 'groups'; groups: readonly { name: string; patterns: readonly string[] }[] };
+export type LayerCompression = 'gzip' | 'zstd' | 'none';
+
+/** `oci`: an ordinary manifest. `chunked`: only the chunked form, for Slipway. `both`: an index with the ordinary one first. */
+export type ImageForm = 'both' | 'oci' | 'chunked';
+
+/**
+ * What a transfer is doing, for whoever watches. `id` names a layer or blob by the first 12 hex digits of its digest. `status` is in Docker's words where Docker has them ("Pulling fs
+ * layer", "Downloading", "Extracting", "Pull complete", "Already exists", "Pushing", "Pushed", "Layer already exists", "Mounted from team/web").
+ */
+export type TransferProgress = { id?: string | undefined; status: string; current?: number | undefined; total?: number | undefined };
+export type TransferCallOptions = { signal?: AbortSignal | undefined; onProgress?: ((progress: TransferProgress) => void) | undefined };
+
+export type PullRequest = {
+  reference: Reference;
+  auth?: AuthConfig | undefined;
+  /** This host's when not given. */
+  platform?: Platform | undefined;
+  /** `auto` (when not given): chunked where it is offered. `oci` leaves it aside. */
+  form?: 'auto' | 'oci' | undefined;
+};
+/** `digest` is what the tag names: of the index where there is one. `changed` is false when the image was here under that name already. */
+export type PulledImage = { image: ImageRecord; reference: Reference; digest: Digest; changed: boolean; bytesReceived: number };
+
+export type PushRequest = {
+  /** An image here. */
+  image: ImageRecord;
+  /** Where to; with a tag. */
+  reference: Reference;
+  auth?: AuthConfig | undefined;
+  form?: ImageForm | undefined;
+  /** When not given: what it was pulled or pushed as before, else `adaptive`. */
+  layers?: LayerChoice | undefined;
+  compression?: LayerCompression | undefined;
+  /** Tell what would be done and why, and do nothing. */
+  explainOnly?: boolean | undefined;
+};
+/** `digest` is what the tag now names; `explanation` is in lines for people. */
+export type PushedImage = { digest: Digest; manifest: Descriptor; sizeBytes: number; bytesSent: number; explanation: string[] };
+
+export type CopyRequest = {
+  from: Reference;
+  to: Reference;
+  fromAuth?: AuthConfig | undefined;
+  toAuth?: AuthConfig | undefined;
+  /** All when not given. */
+  platform?: Platform | undefined;
+  /** Signatures and whatever else refers to it go along, unless this is false. */
+  referrers?: boolean | undefined;
+};
+
+/** Images to and from registries. */
+export interface Transfers {
+  /**
+   * Denied `IMAGE_REFUSED` by whoever admits images, before anything is unpacked. A pull that is cut off leaves what it has for the next one. Errors of `Repository`, and
+   * InvalidArgument for documents and layers that are not sound; NotFound `PLATFORM_UNKNOWN`.
+   */
+  pull(request: PullRequest, options?: TransferCallOptions): Promise<PulledImage>;
+  push(request: PushRequest, options?: TransferCallOptions): Promise<PushedImage>;
+  /** From registry to registry, byte for byte, through this host's memory and not its disk. */
+  copy(request: CopyRequest, options?: TransferCallOptions): Promise<{ digest: Digest; bytesSent: number }>;
+  /** What a tag names, and for which platforms. */
+  inspect(
+    reference: Reference,
+    options?: { auth?: AuthConfig | undefined; signal?: AbortSignal | undefined },
+  ): Promise<{ descriptor: Descriptor; platforms: Platform[] }>;
+  tags(reference: Reference, options?: { auth?: AuthConfig | undefined; signal?: AbortSignal | undefined }): Promise<string[]>;
+}
+
+/** Decides by its manifest whether an image may come in. Throws Denied `IMAGE_REFUSED`. Asked before a layer is read, again for the platform's manifest of an index. */
+export type Admission = (image: { reference: Reference; digest: Digest; mediaType: string; bytes: Uint8Array }) => Promise<void>;

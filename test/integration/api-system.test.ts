@@ -165,7 +165,7 @@ test('there are no plugins, no sessions and no checkpoints', async (t) => {
 
 test('a login says whether it succeeded, and if not, whose fault it is', async (t) => {
   const asked: unknown[] = [];
-  const registries: Registries = {
+  const registries: Pick<Registries, 'login'> = {
     login: async (auth) => {
       asked.push(auth);
       if (auth.password === 'wrong') throw new EngineError('Denied', 'UNAUTHORIZED', 'login attempt failed', { hint: 'check it' });

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Digest } from '../../oci/digest.ts';
-import type { ImageRecord } from '../port.ts';
+import type { ImageOrigin, ImageRecord } from '../port.ts';
 import { inTransaction } from './connection.ts';
 
 export type ImageRow = { record: ImageRecord; references: string[]; lastUsedAtMs: number | undefined };
@@ -35,6 +35,15 @@ export function imageOperations(database: DatabaseSync) {
         const kept = existing === undefined ? record : { ...existing, history: record.history, origin: record.origin };
         upsert.run(record.id, JSON.stringify(kept));
         return kept;
+      });
+    },
+    /** False when there is no such image. */
+    setImageOrigin(id: Digest, origin: ImageOrigin): boolean {
+      return inTransaction(database, () => {
+        const record = parse(select.get(id));
+        if (record === undefined) return false;
+        upsert.run(id, JSON.stringify({ ...record, origin }));
+        return true;
       });
     },
     imageById(id: Digest): ImageRecord | undefined {

@@ -4,6 +4,7 @@ import type { TreeId } from '../model.ts';
 import { type Commit, type Totals, unpackNodes } from './commit.ts';
 import { inTransaction } from './connection.ts';
 import { imageOperations } from './image-operations.ts';
+import { layerOperations } from './layer-operations.ts';
 
 /**
  * Everything that the database thread does for the main thread, by name. Arguments and results are structured-cloneable. Each operation
@@ -13,6 +14,7 @@ export function createOperations(database: DatabaseSync) {
   return {
     ...treeOperations(database),
     ...imageOperations(database),
+    ...layerOperations(database),
     ...leaseOperations(database),
     ...useOperations(database),
     ...actionOperations(database),

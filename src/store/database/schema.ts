@@ -57,6 +57,20 @@ const migrations: readonly string[] = [
     created_at_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  CREATE TABLE layers (
+    digest TEXT PRIMARY KEY,       -- of the blob
+    diff_id TEXT NOT NULL,
+    record TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX layers_diff_id ON layers (diff_id);
+  CREATE TABLE blob_sources (
+    digest TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (digest, repository)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 export const schemaVersion = migrations.length;

@@ -12,7 +12,7 @@ type Credentials = { username: string; password: string; refreshToken: string };
 type Token = { token: string; refreshToken: string };
 
 /** Registries over HTTP. Holds nothing between calls. */
-export class RegistryClient implements Registries {
+export class RegistryClient implements Pick<Registries, 'login'> {
   async login(auth: AuthConfig, { signal }: { signal?: AbortSignal } = {}): Promise<{ identityToken: string }> {
     const address = registryAddress(auth.serveraddress ?? '');
     const credentials = credentialsOf(auth);
