@@ -112,6 +112,15 @@ export class LocalNetworks implements Networks {
     await this.parts.endpoints.disconnect(containerId, network);
   }
 
+  async rename(containerId: string, containerName: string): Promise<void> {
+    await this.load();
+    const { attachments, dns } = this.parts;
+    const attachment = attachments.get(containerId);
+    if (attachment === undefined) return;
+    await attachments.put({ ...attachment, containerName });
+    await dns.sync();
+  }
+
   async detach(containerId: string): Promise<void> {
     await this.load();
     await this.parts.endpoints.detach(containerId);

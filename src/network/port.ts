@@ -91,6 +91,8 @@ export interface Networks {
   connect(containerId: string, endpoint: EndpointConfig, names: EndpointOwner): Promise<Endpoint>;
   /** Idempotent. */
   disconnect(containerId: string, network: string): Promise<void>;
+  /** A container that is attached is known by this name from here on, to its neighbours too. Nothing where it is not. */
+  rename(containerId: string, containerName: string): Promise<void>;
   /** Puts bridges, rules and forwarding back for all that is attached: after a firewall reload, a reboot, a daemon's start. */
   reload(): Promise<void>;
   /**

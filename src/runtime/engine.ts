@@ -215,6 +215,10 @@ export class ContainerEngine implements Containers {
     await this.#execs.resize(id, size);
   }
 
+  async execs(name: string): Promise<string[]> {
+    return this.#execs.of(this.#find(name).id);
+  }
+
   async execGet(id: string): Promise<ExecRecord> {
     return this.#execs.get(id);
   }

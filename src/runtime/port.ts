@@ -189,6 +189,8 @@ export interface Containers {
   execStart(id: string, options: { detach: boolean; size?: { rows: number; columns: number } }): Promise<Attachment | undefined>;
   execResize(id: string, size: { rows: number; columns: number }): Promise<void>;
   execGet(id: string): Promise<ExecRecord>;
+  /** Ids of the container's execs that are remembered. */
+  execs(name: string): Promise<string[]>;
   top(name: string, psArgs?: string): Promise<{ Titles: string[]; Processes: string[][] }>;
   /** Host path of the container's root file system, mounted for the callback's time, and what is to be seen over it. */
   withRootfs<T>(name: string, use: (rootfs: string, view: RootView) => Promise<T>): Promise<T>;

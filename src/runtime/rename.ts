@@ -4,7 +4,7 @@ import type { EngineContext } from './context.ts';
 import { checkName } from './names.ts';
 import { noSuchContainer } from './registry.ts';
 
-/** `docker rename`. Conflict `NAME_IN_USE`; InvalidArgument for a name that cannot be, or is the container's already. */
+/** `docker rename`; its neighbours on user-defined networks find it by the new name. Conflict `NAME_IN_USE`; InvalidArgument for a name that cannot be, or is the container's already. */
 export async function renameContainer(context: EngineContext, container: Container, to: string): Promise<void> {
   const { registry } = context;
   const plain = checkName(to.replace(/^\//, ''));
@@ -23,6 +23,7 @@ export async function renameContainer(context: EngineContext, container: Contain
       throw error;
     }
     registry.releaseName(name, container.id);
+    await context.networks.rename(container.id, plain);
     return name;
   });
   context.emit(container, 'rename', { oldName: `/${oldName}` });

@@ -106,7 +106,7 @@ test('a listing shows sizes, the state of health, and the id of an image whose n
 
 test('an inspection has the shape of the version that asks', async (t) => {
   const named = { ...running, networks: [{ name: 'own', aliases: ['db'] }], config: { ...running.config, Hostname: 'host1' } };
-  const call = client(t, { containers: looking({ get: async () => named }) });
+  const call = client(t, { containers: looking({ get: async () => named, execs: async () => [] }) });
   const aliases = async (version: string) =>
     (await call('GET', `${version}/containers/web/json`)).json().NetworkSettings.Networks.own.Aliases;
   assert.deepEqual(await aliases('/v1.44'), ['db', 'cccccccccccc', 'host1']);

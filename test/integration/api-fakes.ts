@@ -137,6 +137,7 @@ export class FakeContainers {
         this.exec = { ...exec, id: hex('e'), containerId: find(name).id, state: { status: 'created' } };
         return this.exec;
       },
+      execs: async () => [],
       execGet: async (id) => {
         if (this.exec?.id === id) return this.exec;
         throw new EngineError('NotFound', 'EXEC_NOT_FOUND', `No such exec instance: ${id}`);

@@ -136,6 +136,7 @@ const ended: ContainerRecord = containerRecord({
   state: { status: 'exited', exitCode: 3, startedAtMs: 1, finishedAtMs: Date.now() - 7_200_000, oomKilled: true, error: 'why' },
 });
 const both = partial<Containers>('containers', {
+  execs: async (name) => (name === running.id ? ['e'.repeat(64)] : []),
   list: async () => [running, ended],
   get: async (name) => {
     const found = [running, ended].find((record) => record.name === name);
@@ -197,6 +198,7 @@ test('inspect has the shape that clients read', async (t) => {
   const call = client(t, { containers: both });
   const live = (await call('GET', '/containers/running/json')).json();
   assert.deepEqual(live.State.Status, 'running');
+  assert.deepEqual(live.ExecIDs, ['e'.repeat(64)]);
   assert.deepEqual(live.NetworkSettings.Ports, { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '8080' }], '53/udp': null });
   assert.equal(live.NetworkSettings.IPAddress, '172.17.0.2');
   assert.equal(live.NetworkSettings.Networks.bridge.Gateway, '172.17.0.1');

@@ -63,6 +63,11 @@ if (outside !== undefined) {
     const { ipAddress } = db.endpoints[0] ?? {};
     assert.deepEqual(db.endpoints[0]?.aliases, ['Database', 'shared', id.slice(0, 12)]);
     for (const name of ['db', 'database', 'DATABASE', id.slice(0, 12)]) await has(() => ips(name), [ipAddress], name);
+    await networks.rename(id, 'renamed');
+    await has(() => ips('renamed'), [ipAddress], 'its new name');
+    await has(() => ips('db'), [], 'and no longer the old one');
+    await networks.rename(id, 'db');
+    await networks.rename('of-nobody', 'x');
     const second = await networks.attach('c3', [{ name: 'back', aliases: ['shared'] }], [], named('db2'));
     await has(() => ips('shared'), [ipAddress, second.endpoints[0]?.ipAddress].sort(), 'an alias of two is both');
     await has(() => ips('example.test'), ['203.0.113.77'], 'asked outside');

@@ -177,6 +177,7 @@ export class PortsOnly implements Networks {
     throw new EngineError('Unavailable', 'NO_NETWORK', 'these tests have no networks');
   }
   async disconnect(): Promise<void> {}
+  async rename(): Promise<void> {}
   async reload(): Promise<void> {}
   async detach(): Promise<void> {}
   async attached(): Promise<string[]> {

@@ -17,10 +17,12 @@ type InspectOptions = {
   /** Whether the client speaks a version or a newer one. */
   speaks: (version: string) => boolean;
   sizes?: ContainerSizes | undefined;
+  /** Ids of its execs. */
+  execs: readonly string[];
 };
 
 /** GET /containers/{name}/json. */
-export function inspectContainer(record: ContainerRecord, { paths, engine, speaks, sizes }: InspectOptions): ContainerInspect {
+export function inspectContainer(record: ContainerRecord, { paths, engine, speaks, sizes, execs }: InspectOptions): ContainerInspect {
   const [path = '', ...args] = record.args;
   const files = paths(record.id);
   const hostConfig = withDefaults(record.hostConfig, engine);
@@ -42,7 +44,7 @@ export function inspectContainer(record: ContainerRecord, { paths, engine, speak
     MountLabel: '',
     ProcessLabel: '',
     AppArmorProfile: appArmorProfile(record.hostConfig),
-    ExecIDs: null,
+    ExecIDs: execs.length > 0 ? [...execs] : null,
     HostConfig: hostConfig,
     GraphDriver: { Name: record.snapshotter, Data: { Tree: record.image.tree } },
     ...(sizes === undefined ? {} : { SizeRw: sizes.writable, SizeRootFs: sizes.total }),

@@ -34,7 +34,7 @@ export function containerRoutes(app: FastifyInstance, services: Services): void 
     const record = await containers.get(request.params.name);
     const sizes = new Query(request.query).boolean('size') ? await sizesOf(services, record) : undefined;
     const options = { paths: services.containerPaths, engine: services.info, speaks: (version: string) => speaks(request, version) };
-    return inspectContainer(record, { ...options, sizes });
+    return inspectContainer(record, { ...options, sizes, execs: await containers.execs(record.id) });
   });
 
   app.delete<Named>('/containers/:name', async (request, reply) => {
