@@ -1,11 +1,15 @@
 import type { Job } from '../store/port.ts';
+import { applyLayers } from './apply/job.ts';
 import { scan } from './archives/scan.ts';
 import { exportToPipe, tarToFile } from './tar/job.ts';
 import { untar } from './untar/job.ts';
+import { unlayer } from './untar/layer-job.ts';
 
 /** The heavy work of this room. Parameters and results are the types of the functions named here. */
 export const transportJobs: Record<string, Job> = {
   'transport.untar': untar,
+  'transport.unlayer': unlayer,
+  'transport.apply': applyLayers,
   'transport.tar': tarToFile,
   'transport.export': exportToPipe,
   'transport.scan': scan,
