@@ -1,6 +1,8 @@
 import type { Job } from '../store/port.ts';
 import { applyLayers } from './apply/job.ts';
 import { scan } from './archives/scan.ts';
+import { makeFrames } from './frames/job.ts';
+import { layerTree } from './layers/layer-tree-job.ts';
 import { exportToPipe, tarToFile } from './tar/job.ts';
 import { untar } from './untar/job.ts';
 import { unlayer } from './untar/layer-job.ts';
@@ -10,6 +12,8 @@ export const transportJobs: Record<string, Job> = {
   'transport.untar': untar,
   'transport.unlayer': unlayer,
   'transport.apply': applyLayers,
+  'transport.frames': makeFrames,
+  'transport.layer-tree': layerTree,
   'transport.tar': tarToFile,
   'transport.export': exportToPipe,
   'transport.scan': scan,
