@@ -17,8 +17,8 @@ import { type CgroupPlace, cgroupPlace } from './spec/cgroup-path.ts';
 /** The runtimes of the configuration; `HostConfig.Runtime` names one. */
 export type Runtimes = { default: string; all: ReadonlyMap<string, OciRuntime> };
 
-/** What the parts of the engine share. */
-export type EngineContext = {
+/** What the engine stands on. */
+export type EngineBase = {
   store: Pick<Store, 'images' | 'uses'>;
   snapshotter: Snapshotter;
   networks: Networks;
@@ -26,6 +26,10 @@ export type EngineContext = {
   logs: LogReader;
   runtimes: Runtimes;
   monitor: ConmonMonitor;
+};
+
+/** What the parts of the engine share. */
+export type EngineContext = EngineBase & {
   cgroups: Cgroups;
   facts: HostFacts;
   paths: RuntimePaths;

@@ -1,12 +1,6 @@
-import type { LogReader } from '../logging/port.ts';
-import type { Networks } from '../network/port.ts';
-import type { Snapshotter } from '../snapshot/port.ts';
-import type { Store } from '../store/port.ts';
-import type { Volumes } from '../volumes/port.ts';
 import { Cgroups } from './cgroups.ts';
 import type { Container } from './container.ts';
-import type { EngineContext, Runtimes } from './context.ts';
-import type { ConmonMonitor } from './drivers/conmon.ts';
+import type { EngineBase, EngineContext } from './context.ts';
 import { makeGates } from './gate.ts';
 import { hostFacts } from './host-facts.ts';
 import { RuntimePaths } from './paths.ts';
@@ -14,14 +8,7 @@ import type { ContainerEvent } from './port.ts';
 import { Registry } from './registry.ts';
 import type { RuntimeSettings } from './spec/facts.ts';
 
-export type ContainerEngineOptions = {
-  store: Pick<Store, 'images' | 'uses'>;
-  snapshotter: Snapshotter;
-  networks: Networks;
-  volumes: Volumes;
-  logs: LogReader;
-  runtimes: Runtimes;
-  monitor: ConmonMonitor;
+export type ContainerEngineOptions = EngineBase & {
   paths: { root: string; run: string };
   /** Short and derived from the root: names cgroups, so that engines on one host do not meet. */
   rootId: string;

@@ -1,9 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, constants, openSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { Socket } from 'node:net';
 import { join } from 'node:path';
-import { mkfifo } from '../../kernel/files.ts';
+import { pipedJob } from '../../store/jobs/piped.ts';
 import type { Jobs } from '../../store/port.ts';
 import type { LiveRoot } from './live-root.ts';
 import type { PackParams } from './pack.ts';
@@ -17,22 +15,10 @@ export async function* packedStream(
   { root, path, tmpDir, signal }: { root: LiveRoot; path: string; tmpDir: string; signal: AbortSignal },
 ): AsyncGenerator<Uint8Array> {
   const output = join(tmpDir, `archive-${randomUUID()}`);
-  mkfifo(output, 0o600);
-  const readEnd = openSync(output, constants.O_RDONLY | constants.O_NONBLOCK);
-  // Until the job's own end is open, and while it closes it, this one keeps the reader from taking a pipe without writers for the end.
-  const writeEnd = openSync(output, constants.O_WRONLY | constants.O_NONBLOCK);
-  const reader = new Socket({ fd: readEnd, readable: true, writable: false });
-  const cancel = new AbortController();
-  const job = jobs
-    .run('api.pack', { root, path, output } satisfies PackParams, { signal: AbortSignal.any([signal, cancel.signal]), lane: 'stream' })
-    .catch((error: unknown) => void reader.destroy(error instanceof Error ? error : new Error(String(error))))
-    .finally(() => closeSync(writeEnd));
+  const run = (stop: AbortSignal) => jobs.run('api.pack', { root, path, output } satisfies PackParams, { signal: stop, lane: 'stream' });
   try {
-    for await (const chunk of reader) yield chunk as Buffer;
+    yield* pipedJob(output, run, signal);
   } finally {
-    cancel.abort();
-    reader.destroy();
-    await job;
     await rm(output, { force: true });
   }
 }

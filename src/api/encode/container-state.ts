@@ -1,6 +1,7 @@
 import type { ContainerInspectState, ContainerStatus, Health } from '../../api-types/container-inspect.ts';
+import { humanDuration } from '../../base/human-duration.ts';
 import type { ContainerRecord, ContainerState, HealthState } from '../../runtime/port.ts';
-import { humanDuration, isoTime, zeroTime } from './time.ts';
+import { isoTime, zeroTime } from './time.ts';
 
 export function statusOf(state: ContainerState): ContainerStatus {
   return state.status === 'running' && state.paused ? 'paused' : state.status;

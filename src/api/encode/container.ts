@@ -3,6 +3,7 @@ import type { ContainerInspect, ContainerSummary, MountPoint } from '../../api-t
 import type { ContainerRecord } from '../../runtime/port.ts';
 import type { ContainerPaths, EngineInfo } from '../services.ts';
 import { inspectState, statusOf, statusText } from './container-state.ts';
+import { emptyConfig } from './empty-config.ts';
 import { endpointSettings, networkMode, networkSettings } from './endpoints.ts';
 import { withDefaults } from './host-config.ts';
 import { listPorts } from './ports.ts';
@@ -89,28 +90,9 @@ function commandLine([path = '', ...args]: readonly string[]): string {
 
 /** The fields that clients read without looking whether they are there. */
 function inspectConfig(record: ContainerRecord): ContainerConfig {
-  const defaults: ContainerConfig = {
-    Hostname: '',
-    Domainname: '',
-    User: '',
-    AttachStdin: false,
-    AttachStdout: false,
-    AttachStderr: false,
-    Tty: false,
-    OpenStdin: false,
-    StdinOnce: false,
-    Env: [],
-    Cmd: null,
-    Image: '',
-    Volumes: null,
-    WorkingDir: '',
-    Entrypoint: null,
-    OnBuild: null,
-    Labels: {},
-  };
   const { Volumes, ...config } = record.config;
   const volumes = Volumes && Object.keys(Volumes).length > 0 ? Volumes : null;
-  return { ...defaults, ...config, Volumes: volumes, Image: record.image.reference || record.image.id };
+  return { ...emptyConfig, Labels: {}, ...config, Volumes: volumes, Image: record.image.reference || record.image.id };
 }
 
 function appArmorProfile({ SecurityOpt }: HostConfig): string {

@@ -1,18 +1,17 @@
 import type { ContainerConfig } from '../../api-types/container.ts';
 import type { ImageHistoryItem, ImageInspect, ImageSummary } from '../../api-types/image.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { familiar, familiarName, parseReference } from '../../oci/reference.ts';
+import { familiar, parseReference } from '../../oci/reference.ts';
 import type { ImageListing, ImageRecord } from '../../store/port.ts';
+import { emptyConfig } from './empty-config.ts';
 import { isoTime, zeroTime } from './time.ts';
 
-/** References as Docker shows them: tags, and digests of what came from elsewhere. */
-export function referenceNames(references: readonly string[], record: ImageRecord): { tags: string[]; digests: string[] } {
+/** References as Docker shows them: tags, and the digests under which repositories have the image, where it was pulled or pushed. */
+export function referenceNames(references: readonly string[]): { tags: string[]; digests: string[] } {
   const parsed = references.map(parseReference);
-  const tags = parsed.filter(({ tag }) => tag !== undefined).map((reference) => familiar({ ...reference, digest: undefined }));
-  const manifest = record.origin?.manifestDigest;
-  const names = new Set(parsed.map(familiarName));
-  const digests = manifest === undefined ? [] : [...names].map((name) => `${name}@${manifest}`);
-  return { tags: tags.toSorted(), digests };
+  const shown = (byDigest: boolean) =>
+    parsed.filter(({ digest }) => (digest !== undefined) === byDigest).map((reference) => familiar(reference));
+  return { tags: shown(false).toSorted(), digests: shown(true).toSorted() };
 }
 
 type Speaks = (version: string) => boolean;
@@ -22,7 +21,7 @@ export function summarizeImage(
   { record, references }: ImageListing,
   options: { speaks: Speaks; containers?: number | undefined; sharedBytes?: number | undefined },
 ): ImageSummary {
-  const { tags, digests } = referenceNames(references, record);
+  const { tags, digests } = referenceNames(references);
   const nameless = tags.length === 0 && digests.length === 0 && !options.speaks('1.43');
   return {
     Containers: options.containers ?? -1,
@@ -44,7 +43,7 @@ export function inspectImage(
   extra: { snapshotter: string; lastUsedAtMs: number | undefined; speaks: Speaks },
 ): ImageInspect {
   const { config } = record;
-  const { tags, digests } = referenceNames(references, record);
+  const { tags, digests } = referenceNames(references);
   const runConfig = imageRunConfig(record, extra.speaks);
   return {
     Id: record.id,
@@ -99,27 +98,6 @@ export function imageHistory(record: ImageRecord, tags: readonly string[]): Imag
   };
   return [top, ...items.slice(0, -1).toReversed()];
 }
-
-/** Fields that every image's configuration had before API 1.50, though they say nothing of an image. */
-const emptyConfig: ContainerConfig = {
-  Hostname: '',
-  Domainname: '',
-  User: '',
-  AttachStdin: false,
-  AttachStdout: false,
-  AttachStderr: false,
-  Tty: false,
-  OpenStdin: false,
-  StdinOnce: false,
-  Env: [],
-  Cmd: null,
-  Image: '',
-  Volumes: null,
-  WorkingDir: '',
-  Entrypoint: null,
-  OnBuild: null,
-  Labels: null,
-};
 
 /** The image's defaults; to older clients with the fields that they expect to be there. */
 function imageRunConfig(record: ImageRecord, speaks: Speaks): ContainerConfig {

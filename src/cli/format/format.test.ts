@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EngineError } from '../../base/errors.ts';
+import { humanDuration } from '../../base/human-duration.ts';
 import { showPorts } from '../commands/ps.ts';
 import { Output } from '../output.ts';
 import { labelFields, printListing } from './listing.ts';
 import { renderTable } from './table.ts';
 import { compileTemplate } from './template.ts';
-import { binarySize, ellipsis, goTime, humanAge, humanDuration, humanSize } from './units.ts';
+import { binarySize, ellipsis, goTime, humanAge, humanSize } from './units.ts';
 
 class Captured extends Output {
   text = '';

@@ -1,6 +1,7 @@
 import { isErrno } from '../../base/errors.ts';
 import { attribute, type NetlinkMessage, NetlinkSocket, parseAttributes } from '../../kernel/netlink.ts';
 import { addressBytes, type IpAddress } from '../ip.ts';
+import { hostU32 } from '../netlink/messages.ts';
 
 // Numbers of <linux/netfilter/nfnetlink_conntrack.h> and <linux/netfilter/nfnetlink.h>.
 const CTNETLINK = 1;
@@ -46,14 +47,14 @@ async function listFlows(socket: NetlinkSocket, filter: FlowFilter): Promise<Flo
     'toPort' in filter
       ? [
           attribute(CTA.TUPLE_ORIG, [attribute(TUPLE.PROTO, [protocol, attribute(PROTO.DST_PORT, be16(filter.toPort))])]),
-          attribute(CTA.FILTER, [attribute(FILTER.ORIG_FLAGS, u32(FLAG.PROTO_NUM | FLAG.DST_PORT))]),
+          attribute(CTA.FILTER, [attribute(FILTER.ORIG_FLAGS, hostU32(FLAG.PROTO_NUM | FLAG.DST_PORT))]),
         ]
       : [
           attribute(CTA.TUPLE_REPLY, [
             attribute(TUPLE.IP, [attribute(filter.family === 4 ? 1 : 3, addressBytes(filter.answeredBy))]),
             attribute(TUPLE.PROTO, [protocol]),
           ]),
-          attribute(CTA.FILTER, [attribute(FILTER.REPLY_FLAGS, u32(FLAG.IP_SRC | FLAG.PROTO_NUM))]),
+          attribute(CTA.FILTER, [attribute(FILTER.REPLY_FLAGS, hostU32(FLAG.IP_SRC | FLAG.PROTO_NUM))]),
         ];
   const parts = await socket.list({
     type: (CTNETLINK << 8) | GET,
@@ -90,12 +91,5 @@ function header(family: 4 | 6): Buffer {
 function be16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
   bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-/** Filter flags are in the machine's byte order, unlike the rest. */
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
   return bytes;
 }

@@ -50,7 +50,10 @@ export type MacvlanMode = keyof typeof macvlanModes;
 export const macvlanModeNames = Object.keys(macvlanModes) as MacvlanMode[];
 
 export function addMacvlan(options: LinkOptions, mode: MacvlanMode): NetlinkMessage {
-  return newLink(options, [attribute(IFLA_INFO.KIND, text('macvlan')), attribute(IFLA_INFO.DATA, [attribute(1, u32(macvlanModes[mode]))])]);
+  return newLink(options, [
+    attribute(IFLA_INFO.KIND, text('macvlan')),
+    attribute(IFLA_INFO.DATA, [attribute(1, hostU32(macvlanModes[mode]))]),
+  ]);
 }
 
 const ipvlanModes = { l2: 0, l3: 1, l3s: 2 } as const;
@@ -65,8 +68,8 @@ export function addIpvlan(options: LinkOptions, mode: IpvlanMode): NetlinkMessag
 export function setLink(name: string, change: { up?: boolean; master?: number; mtu?: number }): NetlinkMessage {
   const attributes = [
     attribute(IFLA.IFNAME, text(name)),
-    ...(change.mtu === undefined ? [] : [attribute(IFLA.MTU, u32(change.mtu))]),
-    ...(change.master === undefined ? [] : [attribute(IFLA.MASTER, u32(change.master))]),
+    ...(change.mtu === undefined ? [] : [attribute(IFLA.MTU, hostU32(change.mtu))]),
+    ...(change.master === undefined ? [] : [attribute(IFLA.MASTER, hostU32(change.master))]),
   ];
   return { type: RTM_NEWLINK, flags: 0, payload: Buffer.concat([linkHeader(change), ...attributes]), what: `set ${name}` };
 }
@@ -107,7 +110,7 @@ export function addAddress(index: number, address: IpAddress, subnet: Subnet): N
       ? subnet.prefixLength < 31
         ? [attribute(IFA.BROADCAST, addressBytes({ family: 4, value: lastOf(subnet) }))]
         : []
-      : [attribute(IFA.FLAGS, u32(IFA_F_NODAD))];
+      : [attribute(IFA.FLAGS, hostU32(IFA_F_NODAD))];
   const payload = Buffer.concat([
     addressHeader(index, address, subnet.prefixLength),
     attribute(IFA.LOCAL, bytes),
@@ -134,10 +137,10 @@ function route(type: number, flags: number, index: number, gateway: IpAddress | 
   const header = Buffer.from([inetFamily(family), 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0, 0, 0, 0]);
   const payload = Buffer.concat([
     header,
-    attribute(RTA.OIF, u32(index)),
+    attribute(RTA.OIF, hostU32(index)),
     ...(gateway === undefined ? [] : [attribute(RTA.GATEWAY, addressBytes(gateway))]),
     // Only then does a new IPv6 route take the place of the old one.
-    ...(family === 6 ? [attribute(RTA.PRIORITY, u32(1024))] : []),
+    ...(family === 6 ? [attribute(RTA.PRIORITY, hostU32(1024))] : []),
   ]);
   return { type, flags, payload, what };
 }
@@ -151,10 +154,10 @@ function linkAttributes({ name, macAddress, mtu, master, parent, netns }: LinkOp
   return [
     attribute(IFLA.IFNAME, text(name)),
     ...(macAddress === undefined ? [] : [attribute(IFLA.ADDRESS, Buffer.from(macAddress.replaceAll(':', ''), 'hex'))]),
-    ...(mtu === undefined ? [] : [attribute(IFLA.MTU, u32(mtu))]),
-    ...(master === undefined ? [] : [attribute(IFLA.MASTER, u32(master))]),
-    ...(parent === undefined ? [] : [attribute(IFLA.LINK, u32(parent))]),
-    ...(netns === undefined ? [] : [attribute(IFLA.NET_NS_FD, u32(netns))]),
+    ...(mtu === undefined ? [] : [attribute(IFLA.MTU, hostU32(mtu))]),
+    ...(master === undefined ? [] : [attribute(IFLA.MASTER, hostU32(master))]),
+    ...(parent === undefined ? [] : [attribute(IFLA.LINK, hostU32(parent))]),
+    ...(netns === undefined ? [] : [attribute(IFLA.NET_NS_FD, hostU32(netns))]),
   ];
 }
 
@@ -188,7 +191,8 @@ function u16(value: number): Buffer {
   return bytes;
 }
 
-function u32(value: number): Buffer {
+/** In the machine's byte order, as most of netlink. */
+export function hostU32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
   return bytes;
