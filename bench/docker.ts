@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { answers, type BenchEngine, runParent, sleep, unmountBelow } from './engine.ts';
+import { inNamespace } from './namespace.ts';
 
 const run = promisify(execFile);
 
 /** Debian's client, also when another one comes first on PATH. */
 export const dockerClient = existsSync('/usr/bin/docker') ? '/usr/bin/docker' : 'docker';
+
+const dockerServer = existsSync('/usr/sbin/dockerd') ? '/usr/sbin/dockerd' : 'dockerd';
 
 /**
  * Docker to measure beside: one that runs (`unix:///…`), or, for `start`, Debian's dockerd on directories of its own and in a network namespace of its own, so
@@ -28,7 +31,11 @@ export class BenchDocker implements AsyncDisposable {
   /** Undefined when none is asked for. */
   static async open(asked: string | undefined): Promise<BenchDocker | undefined> {
     if (asked === undefined) return undefined;
-    if (asked !== 'start') return new BenchDocker(asked);
+    return asked === 'start' ? await BenchDocker.start() : new BenchDocker(asked);
+  }
+
+  /** `namespaceOf`: a process whose network namespace it shares (this one's pid for the host's); it then makes no bridge and no rules. */
+  static async start(place: { namespaceOf?: number | undefined } = {}): Promise<BenchDocker> {
     const directory = mkdtempSync(join(tmpdir(), 'slipway-bench-docker-'));
     const socket = join(directory, 'docker.sock');
     const log = openSync(join(directory, 'log'), 'a');
@@ -42,9 +49,10 @@ export class BenchDocker implements AsyncDisposable {
       '-H',
       `unix://${socket}`,
     ];
-    const daemon = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up && exec dockerd "$@"', 'sh', ...options], {
-      stdio: ['ignore', log, log],
-    });
+    const own = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec dockerd "$@"', 'sh', ...options];
+    const shared = [dockerServer, ...options, '--bridge=none', '--iptables=false', '--ip6tables=false'];
+    const [command = '', ...words] = place.namespaceOf === undefined ? own : inNamespace(place.namespaceOf, ...shared);
+    const daemon = spawn(command, words, { stdio: ['ignore', log, log] });
     const docker = new BenchDocker(`unix://${socket}`, directory, daemon);
     const end = performance.now() + 60_000;
     while (!(await answers(socket))) {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { inNamespace } from './namespace.ts';
 
 const run = promisify(execFile);
 export const launcher = fileURLToPath(new URL('../slipway', import.meta.url));
@@ -23,12 +24,13 @@ export class BenchEngine implements AsyncDisposable {
   readonly socket = join(this.runDirectory, 'slipway.sock');
   #daemon: ChildProcess | undefined;
 
-  static async start(): Promise<BenchEngine> {
+  /** `namespaceOf`: a process in whose network namespace the daemon is to be. */
+  static async start(options: { namespaceOf?: number | undefined } = {}): Promise<BenchEngine> {
     const engine = new BenchEngine();
     const log = openSync(join(engine.directory, 'daemon.log'), 'a');
-    engine.#daemon = spawn(launcher, ['daemon', '--root', join(engine.directory, 'root'), '--run', engine.runDirectory], {
-      stdio: ['ignore', log, log],
-    });
+    const words = [launcher, 'daemon', '--root', join(engine.directory, 'root'), '--run', engine.runDirectory];
+    const [command = '', ...rest] = inNamespace(options.namespaceOf, ...words);
+    engine.#daemon = spawn(command, rest, { stdio: ['ignore', log, log] });
     const end = performance.now() + 20_000;
     while (!(await answers(engine.socket))) {
       if (performance.now() > end || engine.#daemon.exitCode !== null)

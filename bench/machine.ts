@@ -42,6 +42,9 @@ export async function describeMachine(docker: string | undefined): Promise<Recor
     slipway: firstLine('git', ['describe', '--always', '--dirty']),
     crun: firstLine('crun', ['--version']),
     runc: firstLine('runc', ['--version']),
+    podman: firstLine('podman', ['--version']),
+    'docker-registry': firstLine('docker-registry', ['--version']),
+    zstd: firstLine('zstd', ['--version']),
     conmon: firstLine('conmon', ['--version']),
     docker:
       docker === undefined

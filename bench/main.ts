@@ -1,4 +1,4 @@
-/** `npm run bench -- NAME [--runs N] [--docker start|unix:///…]`: medians of several runs, the machine and versions, and a JSON file kept in bench/results/. */
+/** `npm run bench -- NAME [--runs N] [--docker start|unix:///…] [--podman] [--small]`: medians of several runs, the machine and versions, and a JSON file kept in bench/results/. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { BenchDocker } from './docker.ts';
@@ -8,14 +8,20 @@ import { suites } from './suites.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { runs: { type: 'string', default: '5' }, docker: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+  options: {
+    runs: { type: 'string', default: '5' },
+    docker: { type: 'string' },
+    podman: { type: 'boolean', default: false },
+    small: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
 });
 const name = positionals[0];
 const suite = name === undefined ? undefined : suites[name];
 if (suite === undefined || values.help) {
   const known = Object.entries(suites).map(([key, { about }]) => `  ${key.padEnd(12)} ${about}`);
   process.stdout.write(
-    `Usage: npm run bench -- NAME [--runs N] [--docker start | --docker unix:///path/docker.sock]\n\n${known.join('\n')}\n`,
+    `Usage: npm run bench -- NAME [--runs N] [--docker start | --docker unix:///path/docker.sock] [--podman] [--small]\n\n${known.join('\n')}\n`,
   );
   process.exit(name === undefined || values.help ? 0 : 2);
 }
@@ -30,7 +36,13 @@ process.stdout.write(
     .join('\n')}\n\n`,
 );
 
-const measures: Measure[] = await suite.run({ runs, docker, say: (text) => process.stderr.write(`${text}\n`) });
+const measures: Measure[] = await suite.run({
+  runs,
+  docker,
+  podman: values.podman,
+  small: values.small,
+  say: (text) => process.stderr.write(`${text}\n`),
+});
 process.stdout.write(formatTable(measures));
 
 const results = new URL('./results/', import.meta.url);

@@ -1,0 +1,35 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { unmountBelow } from './engine.ts';
+import { inNamespace } from './namespace.ts';
+
+const run = promisify(execFile);
+
+/** Debian's podman on a store of its own. */
+export class BenchPodman implements AsyncDisposable {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'slipway-bench-podman-'));
+  readonly #namespaceOf: number | undefined;
+
+  constructor(place: { namespaceOf?: number | undefined } = {}) {
+    this.#namespaceOf = place.namespaceOf;
+  }
+
+  static get installed(): boolean {
+    return existsSync('/usr/bin/podman');
+  }
+
+  async cli(...words: string[]): Promise<string> {
+    const own = ['--root', join(this.#directory, 'root'), '--runroot', join(this.#directory, 'run'), '--cgroup-manager', 'cgroupfs'];
+    const [command = '', ...rest] = inNamespace(this.#namespaceOf, '/usr/bin/podman', ...own, '--storage-driver', 'overlay', ...words);
+    const { stdout } = await run(command, rest, { maxBuffer: 64 << 20 });
+    return stdout.trim();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await unmountBelow(this.#directory);
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
