@@ -48,6 +48,8 @@ export type Descriptor = {
   urls?: string[];
   annotations?: Record<string, string>;
   platform?: Platform;
+  /** Of the manifest that is described (OCI 1.1). */
+  artifactType?: string;
 };
 
 export type Platform = { architecture: string; os: string; variant?: string; 'os.version'?: string };
@@ -55,6 +57,7 @@ export type Platform = { architecture: string; os: string; variant?: string; 'os
 export type Manifest = {
   schemaVersion: 2;
   mediaType?: string;
+  artifactType?: string;
   config: Descriptor;
   layers: Descriptor[];
   annotations?: Record<string, string>;

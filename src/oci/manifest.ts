@@ -72,6 +72,7 @@ function readManifest(document: JsonDocument): Manifest {
   return {
     schemaVersion: 2,
     ...document.optional(root, 'mediaType', '', (value, place) => document.string(value, place, 255)),
+    ...document.optional(root, 'artifactType', '', (value, place) => document.string(value, place, 255)),
     config: readDescriptor(document, root.config, 'config'),
     layers: document.array(root.layers ?? [], 'layers', maxDescriptors, (value, place) => readDescriptor(document, value, place)),
     ...readAnnotations(document, root, ''),
@@ -106,6 +107,7 @@ function readDescriptor(document: JsonDocument, value: unknown, place: string): 
     ...document.optional(descriptor, 'urls', place, (field, at) => document.strings(field, at, 100)),
     ...readAnnotations(document, descriptor, place),
     ...document.optional(descriptor, 'platform', place, (field, at) => readPlatform(document, field, at)),
+    ...document.optional(descriptor, 'artifactType', place, (field, at) => document.string(field, at, 255)),
   };
 }
 
