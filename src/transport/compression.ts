@@ -19,7 +19,7 @@ const signatures: readonly (readonly [Compression, readonly number[]])[] = [
 ];
 
 /** Tells a compression by its first bytes. zstd may begin with a skippable frame (RFC 8878, 3.1.2). */
-function detectCompression(head: Uint8Array): Compression {
+export function detectCompression(head: Uint8Array): Compression {
   for (const [compression, bytes] of signatures) if (bytes.every((byte, index) => head[index] === byte)) return compression;
   const skippable = ((head[0] ?? 0) & 0xf0) === 0x50 && head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18;
   return skippable ? 'zstd' : 'none';
@@ -92,13 +92,14 @@ export async function* readDecompressed(
   const start = range.offset ?? 0;
   const raw = createReadStream(range.file, { start, end: start + size - 1, highWaterMark: chunkBytes });
   if (onRaw !== undefined) raw.on('data', (chunk) => onRaw(chunk as Buffer));
-  if (compression === 'bzip2' || compression === 'xz') yield* throughProgram(raw, compression, what);
-  else
-    yield* throughStream(
-      raw,
-      compression === 'gzip' ? createGunzip({ chunkSize: chunkBytes }) : createZstdDecompress({ chunkSize: chunkBytes }),
-      what,
-    );
+  yield* decompress(raw, compression, what);
+}
+
+/** As `readDecompressed`, of a stream. */
+export function decompress(raw: Readable, compression: Exclude<Compression, 'none'>, what: string): AsyncGenerator<Buffer> {
+  if (compression === 'bzip2' || compression === 'xz') return throughProgram(raw, compression, what);
+  const decompressor = compression === 'gzip' ? createGunzip({ chunkSize: chunkBytes }) : createZstdDecompress({ chunkSize: chunkBytes });
+  return throughStream(raw, decompressor, what);
 }
 
 async function* throughStream(raw: Readable, decompressor: Duplex, what: string): AsyncGenerator<Buffer> {
@@ -164,7 +165,7 @@ function explain(error: unknown, what: string): unknown {
   return error;
 }
 
-function truncated(what: string): EngineError {
+export function truncated(what: string): EngineError {
   return new EngineError('InvalidArgument', 'ARCHIVE_TRUNCATED', `${what} ends too early`, {
     hint: 'The archive was cut short: fetch or make it again.',
   });

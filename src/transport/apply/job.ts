@@ -1,7 +1,7 @@
 import type { ByteString } from '../../base/bytes.ts';
-import { EngineError } from '../../base/errors.ts';
-import type { TreeId, TreeRef } from '../../store/model.ts';
+import type { Root, TreeId, TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
+import { LayerMerge } from './merge.ts';
 
 /** A layer's own tree (docs/formats/layers.md): deletions are files named `.wh.NAME`; `implied` are the directories that the tar never names. */
 export type LayerTree = { readonly tree: TreeId; readonly implied: readonly ByteString[] };
@@ -13,9 +13,16 @@ export type ApplyParams = {
   readonly base?: TreeId | undefined;
 };
 
-export type ApplyResult = TreeRef;
+/**
+ * Job `transport.apply`: the trees of layers, one over the other, are the tree that `transport.untar` makes of their tars. Only directories that a layer and what is below it
+ * both have are encoded again, and no content is touched.
+ */
+export function applyLayers(context: TreeContext, { layers, base }: ApplyParams): TreeRef {
+  let root = base === undefined ? emptyRoot(context) : context.root(base);
+  for (const { tree, implied } of layers) root = new LayerMerge(context, context.root(tree), implied).over(root);
+  return context.putRoot(root);
+}
 
-/** Job `transport.apply`. */
-export function applyLayers(_context: TreeContext, _params: ApplyParams): ApplyResult {
-  throw new EngineError('Internal', 'NOT_YET', 'layers cannot be applied yet');
+function emptyRoot(context: TreeContext): Root {
+  return { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, ...context.putNode([]), hardlinks: [] };
 }

@@ -5,14 +5,14 @@ import type { MetTarMember, TarSink } from '../../oci/tar/reader.ts';
 import { EntryType, type Meta } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import { limits } from '../../store/tree/codec.ts';
+import { nameProblem } from '../../store/tree/names.ts';
 import { contentSink } from './content.ts';
-import type { Directory, LeafFields, MutableTree } from './mutable-tree.ts';
-import { leavesRoot, PathProblem, resolveDirectory, splitMemberName } from './resolve.ts';
+import type { Directory, Leaf, LeafFields, MutableTree, TreeNode } from './mutable-tree.ts';
+import { leavesRoot, NeedsLower, PathProblem, resolveDirectory, splitMemberName } from './resolve.ts';
+import { aufsLinks, aufsPrefix, isWhiteoutName, opaqueWhiteout, whiteoutOf, whiteoutPrefix } from './whiteouts.ts';
 
-const whiteoutPrefix = '.wh.';
-const opaqueWhiteout = '.wh..wh..opq';
-/** AUFS's own files (`.wh..wh.plnk`, `.wh..wh.aufs`), which old layers still carry. */
-const aufsPrefix = '.wh..wh.';
+/** Of the files that stand for deletions in a layer's own tree. */
+const whiteoutMeta: Meta = { mode: 0, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0 };
 /** A tree is held in memory while it is put together. */
 const maxMembers = 5_000_000;
 
@@ -21,6 +21,8 @@ export type ExtractorOptions = {
   what: string;
   /** `layer`: `.wh.` names and 0:0 devices are whiteouts (image-spec layer.md, "Whiteouts"). `plain`: they are nothing special, and 0:0 devices are refused. */
   kind: 'layer' | 'plain';
+  /** A layer is read for itself, into a tree made from nothing: deletions become files of it, and what only the layers below can tell throws NeedsLower. */
+  alone?: boolean | undefined;
   /** Where the archive's root lies in the tree. */
   root: Directory;
   /** The archive's own root entry gives the root directory its metadata. */
@@ -36,6 +38,8 @@ export class Extractor {
   readonly #tree: MutableTree;
   readonly #options: ExtractorOptions;
   #members = 0;
+  /** AUFS's files with several names, by the name that it gave them. */
+  readonly #aufsFiles = new Map<ByteString, Leaf>();
 
   constructor(context: TreeContext, tree: MutableTree, options: ExtractorOptions) {
     this.#context = context;
@@ -60,9 +64,12 @@ export class Extractor {
       this.#placeRoot(member);
       return undefined;
     }
-    if (this.#options.kind === 'layer' && this.#isWhiteout(member, name)) {
-      this.#applyWhiteout(names, name);
-      return undefined;
+    if (this.#options.kind === 'layer') {
+      if (names.some((part) => part.startsWith(aufsPrefix))) return this.#keepAufsFile(member, names, name);
+      if (this.#isWhiteout(member, name)) {
+        this.#placeWhiteout(names, name);
+        return undefined;
+      }
     }
     if (member.type === 'link') {
       this.#placeLink(member, names, name);
@@ -85,18 +92,24 @@ export class Extractor {
 
   #placeRoot(member: MetTarMember): void {
     if (member.type !== 'directory') throw new PathProblem(`it is the root, and not a directory but a ${member.type}`);
-    if (this.#options.ownsRoot) this.#options.root.meta = this.#meta(member);
+    const { ownsRoot, root, generation } = this.#options;
+    if (!ownsRoot) return;
+    root.meta = this.#meta(member);
+    root.named = generation;
   }
 
   #placeDirectory(parent: Directory, name: ByteString, meta: Meta): void {
     const { generation } = this.#options;
     const existing = this.#tree.children(parent).get(name);
-    if (existing?.kind !== 'directory') {
-      this.#tree.makeDirectory(parent, name, meta, generation);
+    if (existing?.kind === 'directory') {
+      existing.meta = meta;
+      existing.generation = generation;
+      existing.named = generation;
       return;
     }
-    existing.meta = meta;
-    existing.generation = generation;
+    const made = this.#tree.makeDirectory(parent, name, meta, generation, true);
+    // The file of this name had taken the place of all that was below.
+    if (this.#options.alone && existing !== undefined) this.#recordWhiteout(made, opaqueWhiteout);
   }
 
   #placeLeaf(parent: Directory, name: ByteString, fields: LeafFields): void {
@@ -106,16 +119,41 @@ export class Extractor {
   #placeLink(member: MetTarMember, names: readonly ByteString[], name: ByteString): void {
     const targetNames = this.#linkNames(member);
     const targetName = targetNames.pop();
-    const directory = this.#resolve(targetNames, false);
-    const target = targetName === undefined || directory === undefined ? undefined : this.#tree.children(directory).get(targetName);
+    const aufsFile = this.#aufsFile(targetNames, targetName);
+    const directory = aufsFile === undefined ? this.#resolve(targetNames, false) : undefined;
+    const target = aufsFile ?? this.#childOf(directory, targetName);
+    const { alone } = this.#options;
     if (target === undefined) {
+      if (alone) throw new NeedsLower(`${showName(member.name)} is a hard link to ${showName(member.linkTarget)} of a layer below`);
       throw new PathProblem(`a hard link to ${showName(member.linkTarget)}, which is not in the archive before it`);
     }
-    if (target.kind === 'directory') throw new PathProblem(`a hard link to ${showName(member.linkTarget)}, which is a directory`);
+    if (target.kind === 'directory') {
+      if (alone && target.named === 0) throw new NeedsLower('a hard link leads to what may be a directory');
+      throw new PathProblem(`a hard link to ${showName(member.linkTarget)}, which is a directory`);
+    }
     const parent = this.#parent(names);
     if (parent === directory && name === targetName) return;
     target.shared = true;
     this.#tree.children(parent).set(name, target);
+  }
+
+  #childOf(directory: Directory | undefined, name: ByteString | undefined): TreeNode | undefined {
+    if (directory === undefined || name === undefined || (this.#options.alone && isWhiteoutName(name))) return undefined;
+    return this.#tree.children(directory).get(name);
+  }
+
+  /** AUFS kept a file with several names under a number, and its names as links to that. Nothing else of its own is part of the image. */
+  #keepAufsFile(member: MetTarMember, names: readonly ByteString[], name: ByteString): TarSink | undefined {
+    if (member.type !== 'file' || names.length !== 1 || names[0] !== aufsLinks) return undefined;
+    const meta = this.#meta(member);
+    const { generation } = this.#options;
+    return contentSink(this.#context, member, ({ object, size }) =>
+      this.#aufsFiles.set(name, { kind: 'leaf', fields: { ...meta, type: EntryType.file, object, size }, generation, shared: false }),
+    );
+  }
+
+  #aufsFile(names: readonly ByteString[], name: ByteString | undefined): Leaf | undefined {
+    return name !== undefined && names.length === 1 && names[0] === aufsLinks ? this.#aufsFiles.get(name) : undefined;
   }
 
   #linkNames(member: MetTarMember): ByteString[] {
@@ -160,23 +198,31 @@ export class Extractor {
     return name.startsWith(whiteoutPrefix) || (member.type === 'charDevice' && member.major === 0 && member.minor === 0);
   }
 
-  #applyWhiteout(names: readonly ByteString[], name: ByteString): void {
-    const { generation } = this.#options;
-    const directory = this.#resolve(names, false);
-    if (name === opaqueWhiteout) {
-      if (directory !== undefined) this.#tree.purgeOlder(directory, generation);
-      return;
-    }
-    if (name.startsWith(aufsPrefix)) return;
+  #placeWhiteout(names: readonly ByteString[], name: ByteString): void {
+    const { alone } = this.#options;
+    if (name !== opaqueWhiteout && name.startsWith(aufsPrefix)) return;
     const hidden = (name.startsWith(whiteoutPrefix) ? name.slice(whiteoutPrefix.length) : name) as ByteString;
     if (hidden === '' || hidden === '.' || hidden === '..') throw new PathProblem('a whiteout of nothing');
+    const directory = this.#resolve(names, alone ? 'absent' : false);
     if (directory === undefined) return;
+    if (alone) this.#recordWhiteout(directory, name === opaqueWhiteout ? name : whiteoutOf(hidden));
+    else if (name === opaqueWhiteout) this.#tree.purgeOlder(directory, this.#options.generation);
+    else this.#hide(directory, hidden);
+  }
+
+  /** The layer's own entry of this name stays, whichever came first; only what lies below is hidden. */
+  #hide(directory: Directory, name: ByteString): void {
+    const { generation } = this.#options;
     const children = this.#tree.children(directory);
-    const found = children.get(hidden);
+    const found = children.get(name);
     if (found === undefined) return;
-    // The layer's own entry of this name stays, whichever came first; only what lies below is hidden.
-    if (found.generation !== generation) children.delete(hidden);
-    else if (found.kind === 'directory') this.#tree.purgeOlder(found, generation);
+    if (found.generation !== generation) children.delete(name);
+    else if (found.kind === 'directory') this.#tree.purgeWhole(found, generation);
+  }
+
+  #recordWhiteout(directory: Directory, name: ByteString): void {
+    if (nameProblem(name) !== undefined) throw new NeedsLower('a deletion has no name of its own');
+    this.#placeLeaf(directory, name, { ...whiteoutMeta, type: EntryType.file, ...this.#context.putBytes(new Uint8Array()) });
   }
 
   #parent(names: readonly ByteString[]): Directory {
@@ -185,9 +231,9 @@ export class Extractor {
     return parent;
   }
 
-  #resolve(names: readonly ByteString[], create: boolean): Directory | undefined {
-    const { root, generation, kind, owner } = this.#options;
-    return resolveDirectory(this.#tree, root, names, { create, generation, overlay: kind === 'layer', owner });
+  #resolve(names: readonly ByteString[], create: boolean | 'absent'): Directory | undefined {
+    const { root, generation, kind, alone, owner } = this.#options;
+    return resolveDirectory(this.#tree, root, names, { create, generation, overlay: kind === 'layer', alone, owner });
   }
 
   #meta(member: MetTarMember): Meta {

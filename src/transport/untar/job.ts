@@ -107,7 +107,7 @@ async function untarSource(
   return { digest, diffId, sizeBytes };
 }
 
-function isMalformed(error: unknown): boolean {
+export function isMalformed(error: unknown): boolean {
   return error instanceof EngineError && (error.code.startsWith('TAR_') || error.code.startsWith('ARCHIVE_'));
 }
 

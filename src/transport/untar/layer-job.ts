@@ -1,9 +1,17 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import type { ByteString } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
-import type { Digest } from '../../oci/digest.ts';
+import { type Digest, digestOf, type Hex, newHash } from '../../oci/digest.ts';
+import { TarReader } from '../../oci/tar/reader.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import type { FileRange } from '../compression.ts';
+import { decompress, detectCompression, type FileRange, rangeSize, truncated } from '../compression.ts';
+import { Extractor } from './extractor.ts';
+import { GrowingFile } from './growing-file.ts';
+import { damaged, isMalformed } from './job.ts';
+import { MutableTree } from './mutable-tree.ts';
+import { NeedsLower } from './resolve.ts';
 
 export type UnlayerParams = FileRange & {
   /** Names the layer in errors: "layer 2 of web:1". */
@@ -14,7 +22,7 @@ export type UnlayerParams = FileRange & {
   readonly digest?: Digest | undefined;
   /** Of the uncompressed tar; DataLoss `LAYER_DAMAGED` when it differs. */
   readonly diffId?: Digest | undefined;
-  /** What the tar may measure uncompressed, holes counted; InvalidArgument `LAYER_TOO_LARGE` beyond it. When not given, 8 GiB or 200 times the blob's size, what is more. */
+  /** What the tar may measure uncompressed, holes counted; InvalidArgument `LAYER_TOO_LARGE` beyond it. When not given, 16 GiB or 200 times what was read of the blob, what is more. */
   readonly maxPlainBytes?: number | undefined;
 };
 
@@ -36,7 +44,156 @@ export type UnlayerResult =
 /** Progress: bytes of the blob read so far. */
 export type UnlayerProgress = { readonly bytes: number };
 
-/** Job `transport.unlayer`. */
-export function unlayer(_context: TreeContext, _params: UnlayerParams): Promise<UnlayerResult> {
-  throw new EngineError('Internal', 'NOT_YET', 'layers cannot be read yet');
+const readBytes = 512 * 1024;
+const reportEveryBytes = 4 * 1024 * 1024;
+const leastPlainBytes = 16 * 2 ** 30;
+/** Text and zeros compress further, but not by the gigabyte; gzip ends at 1,032. */
+const plainRatio = 200;
+
+/** Job `transport.unlayer`: a layer becomes a tree of its own (docs/formats/layers.md), while its blob still arrives. Nothing is kept unless its digests are what was expected. */
+export async function unlayer(context: TreeContext, params: UnlayerParams): Promise<UnlayerResult> {
+  const reading = new LayerReading(context, params);
+  try {
+    return await reading.read();
+  } catch (error) {
+    if (error instanceof NeedsLower) return { kind: 'needsLower', problem: error.message };
+    // Damaged bytes are seldom a sound tar still. That they are not what was expected says more than where reading them failed.
+    if (isMalformed(error)) await reading.checkDigest();
+    throw error;
+  } finally {
+    reading.close();
+  }
+}
+
+class LayerReading {
+  readonly #context: TreeContext;
+  readonly #params: UnlayerParams;
+  readonly #growing: GrowingFile | undefined;
+  readonly #fd: number;
+  readonly #start: number;
+  #rawHash = newHash();
+  #bytes = 0;
+  #reported = 0;
+  #plainBytes = 0;
+
+  constructor(context: TreeContext, params: UnlayerParams) {
+    this.#context = context;
+    this.#params = params;
+    this.#growing = params.growing === undefined ? undefined : new GrowingFile(params.growing);
+    this.#start = params.offset ?? 0;
+    this.#fd = openSync(params.file, 'r');
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  async read(): Promise<UnlayerResult> {
+    const { what } = this.#params;
+    const tree = new MutableTree(this.#context, undefined);
+    const extractor = new Extractor(this.#context, tree, {
+      what,
+      kind: 'layer',
+      alone: true,
+      root: tree.root,
+      ownsRoot: true,
+      generation: 1,
+    });
+    const reader = new TarReader(
+      (member) => {
+        // Zeros that nobody stored are read by whoever hashes the file.
+        if (member.sparse) this.#countPlain(member.size);
+        return extractor.member(member);
+      },
+      { what, requireEnd: false },
+    );
+    const tarHash = newHash();
+    for await (const chunk of this.#plain()) {
+      this.#countPlain(chunk.length);
+      tarHash.update(chunk);
+      reader.push(chunk);
+    }
+    reader.end();
+    const digest = this.#digest();
+    const diffId = digestOf(tarHash.digest('hex') as Hex);
+    if (this.#params.digest !== undefined && digest !== this.#params.digest)
+      throw damaged('BLOB_DAMAGED', what, this.#params.digest, digest);
+    if (this.#params.diffId !== undefined && diffId !== this.#params.diffId)
+      throw damaged('LAYER_DAMAGED', what, this.#params.diffId, diffId);
+    const sizes = { sizeBytes: this.#bytes, plainBytes: this.#plainBytes };
+    return { kind: 'layer', ...tree.finish(), implied: tree.unnamed(), digest, diffId, ...sizes };
+  }
+
+  /** Reads what is left, or all of it again. Throws `BLOB_DAMAGED` when the blob is not what was expected. */
+  async checkDigest(): Promise<void> {
+    const { digest, what } = this.#params;
+    if (digest === undefined) return;
+    this.#rawHash = newHash();
+    this.#bytes = 0;
+    for await (const _ of this.#raw());
+    const read = this.#digest();
+    if (read !== digest) throw damaged('BLOB_DAMAGED', what, digest, read);
+  }
+
+  #digest(): Digest {
+    return digestOf(this.#rawHash.digest('hex') as Hex);
+  }
+
+  async *#plain(): AsyncGenerator<Buffer> {
+    const raw = this.#raw();
+    const first = await raw.next();
+    if (first.done) return;
+    const compression = detectCompression(first.value);
+    const all = prepend(first.value, raw);
+    if (compression === 'none') yield* all;
+    else yield* decompress(Readable.from(all, { objectMode: true, highWaterMark: 2 }), compression, this.#params.what);
+  }
+
+  /** The blob as it lies there, hashed on the way. The first chunk has at least six bytes where the blob has. */
+  async *#raw(): AsyncGenerator<Buffer> {
+    const whole = this.#growing === undefined ? rangeSize(this.#params, this.#params.what) : undefined;
+    for (;;) {
+      const available = whole ?? (await this.#waitForMore());
+      const wanted = Math.min(readBytes, available - this.#bytes);
+      if (wanted <= 0) return;
+      const buffer = Buffer.allocUnsafeSlow(wanted);
+      const count = readSync(this.#fd, buffer, 0, wanted, this.#start + this.#bytes);
+      if (count === 0) throw truncated(this.#params.what);
+      const chunk = buffer.subarray(0, count);
+      this.#rawHash.update(chunk);
+      this.#bytes += count;
+      this.#report();
+      yield chunk;
+    }
+  }
+
+  async #waitForMore(): Promise<number> {
+    const enough = this.#bytes === 0 ? 6 : this.#bytes;
+    return (await this.#growing?.waitBeyond(enough, () => this.#context.report(this.#progress()))) ?? 0;
+  }
+
+  /** Reporting is also where a job notices that it was cancelled. */
+  #report(): void {
+    if (this.#bytes - this.#reported < reportEveryBytes) return;
+    this.#reported = this.#bytes;
+    this.#context.report(this.#progress());
+  }
+
+  #progress(): UnlayerProgress {
+    return { bytes: this.#bytes };
+  }
+
+  #countPlain(bytes: number): void {
+    this.#plainBytes += bytes;
+    const limit = this.#params.maxPlainBytes ?? Math.max(leastPlainBytes, plainRatio * this.#bytes);
+    if (this.#plainBytes <= limit) return;
+    throw new EngineError('InvalidArgument', 'LAYER_TOO_LARGE', `${this.#params.what} has more than ${limit} bytes uncompressed`, {
+      hint: 'It looks like a decompression bomb, and was not unpacked.',
+    });
+  }
+}
+
+async function* prepend(first: Buffer, rest: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
 }

@@ -17,6 +17,8 @@ export type Directory = {
   readonly kind: 'directory';
   meta: Meta;
   generation: number;
+  /** Which layer gave it its metadata; one that only has something in it does not. */
+  named: number;
   readonly parent: Directory | undefined;
   readonly name: ByteString;
   readonly depth: number;
@@ -39,6 +41,7 @@ export class MutableTree {
       kind: 'directory',
       meta: root ?? plainDirectory,
       generation: 0,
+      named: 0,
       parent: undefined,
       name: '' as ByteString,
       depth: 0,
@@ -53,11 +56,13 @@ export class MutableTree {
     return directory.loaded;
   }
 
-  makeDirectory(parent: Directory, name: ByteString, meta: Meta, generation: number): Directory {
+  /** `named`: false for one that is only there for what lies in it. */
+  makeDirectory(parent: Directory, name: ByteString, meta: Meta, generation: number, named: boolean): Directory {
     const made: Directory = {
       kind: 'directory',
       meta,
       generation,
+      named: named ? generation : 0,
       parent,
       name,
       depth: parent.depth + 1,
@@ -68,7 +73,7 @@ export class MutableTree {
     return made;
   }
 
-  /** Removes what is not of this generation, at any depth. */
+  /** Removes what is not of this generation, at any depth: the metadata too of directories that this one never named. */
   purgeOlder(directory: Directory, generation: number): void {
     if (directory.loaded === undefined) {
       directory.loaded = new Map();
@@ -76,8 +81,27 @@ export class MutableTree {
     }
     for (const [name, child] of directory.loaded) {
       if (child.generation !== generation) directory.loaded.delete(name);
-      else if (child.kind === 'directory') this.purgeOlder(child, generation);
+      else if (child.kind === 'directory') this.purgeWhole(child, generation);
     }
+  }
+
+  /** As `purgeOlder`, and of the directory itself. */
+  purgeWhole(directory: Directory, generation: number): void {
+    if (directory.named !== generation) directory.meta = plainDirectory;
+    this.purgeOlder(directory, generation);
+  }
+
+  /** Paths of the directories that nothing has named, sorted. Of a tree made from nothing. */
+  unnamed(): ByteString[] {
+    const paths: ByteString[] = [];
+    const visit = (directory: Directory, path: string) => {
+      if (directory.named === 0) paths.push(path as ByteString);
+      for (const [name, child] of this.children(directory)) {
+        if (child.kind === 'directory') visit(child, path === '' ? name : `${path}/${name}`);
+      }
+    };
+    visit(this.root, '');
+    return paths.sort();
   }
 
   /** Writes what changed and the root record. */
@@ -155,6 +179,7 @@ function fromEntry(entry: Entry, parent: Directory): TreeNode {
     kind: 'directory',
     meta: entry,
     generation: 0,
+    named: 0,
     parent,
     name: entry.name,
     depth: parent.depth + 1,
@@ -164,6 +189,6 @@ function fromEntry(entry: Entry, parent: Directory): TreeNode {
 }
 
 /** The metadata alone, out of a wider object. */
-function metaOf({ mode, uid, gid, mtimeSec, mtimeNsec, xattrs }: Meta): Meta {
+export function metaOf({ mode, uid, gid, mtimeSec, mtimeNsec, xattrs }: Meta): Meta {
   return { mode, uid, gid, mtimeSec, mtimeNsec, ...(xattrs === undefined || xattrs.length === 0 ? {} : { xattrs }) };
 }

@@ -2,6 +2,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { EntryType } from '../../store/model.ts';
 import { nameProblem } from '../../store/tree/names.ts';
 import { type Directory, type MutableTree, plainDirectory } from './mutable-tree.ts';
+import { isWhiteoutName } from './whiteouts.ts';
 
 /** As the kernel's limit (path_resolution(7)). */
 const maxSymlinks = 40;
@@ -10,6 +11,9 @@ const maxDepth = 2048;
 
 /** Thrown with what is wrong; the extractor adds which entry and where. */
 export class PathProblem extends Error {}
+
+/** Thrown while a layer is read for itself, where only the layers below can tell what an entry means. */
+export class NeedsLower extends Error {}
 
 /**
  * Splits a member's or a hardlink's name into names below the extraction root: a leading `/` and `.` are dropped, as tar does. `..` is refused
@@ -29,11 +33,13 @@ export function splitMemberName(name: ByteString): ByteString[] {
 }
 
 export type ResolveOptions = {
-  /** Makes directories that are missing, with this generation; otherwise a missing one gives undefined. */
-  create: boolean;
+  /** Makes directories that are missing, with this generation; otherwise a missing one gives undefined. `absent`: makes them, but something else in the way gives undefined. */
+  create: boolean | 'absent';
   generation: number;
   /** Layers: what lies below is not looked through. A symlink or file of an earlier generation gives way to a directory, as in an overlay. */
   overlay: boolean;
+  /** The layer is read for itself: a way that depends on what the layers below have is NeedsLower. */
+  alone?: boolean | undefined;
   owner?: { uid: number; gid: number } | undefined;
 };
 
@@ -53,6 +59,7 @@ export function resolveDirectory(
   for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
     if (name === '' || name === '.') continue;
     if (name === '..') {
+      if (options.alone && current !== root && current.named === 0) throw new NeedsLower('a symbolic link with ".." leads through it');
       if (current !== root) current = current.parent ?? root;
       continue;
     }
@@ -72,12 +79,14 @@ export function resolveDirectory(
     } else if (!options.create) {
       return undefined;
     } else if (child !== undefined && !(options.overlay && child.generation !== options.generation)) {
+      if (options.create === 'absent') return undefined;
       throw new PathProblem('its path goes through an entry that is not a directory');
     } else {
       if (current.depth >= maxDepth) throw new PathProblem(`it would lie more than ${maxDepth} directories deep`);
       const problem = nameProblem(name);
       if (problem !== undefined) throw new PathProblem(`its path goes through a symbolic link with a bad name: ${problem}`);
-      current = tree.makeDirectory(current, name, { ...plainDirectory, ...options.owner }, options.generation);
+      if (options.alone && isWhiteoutName(name)) throw new NeedsLower('a directory is named like a whiteout');
+      current = tree.makeDirectory(current, name, { ...plainDirectory, ...options.owner }, options.generation, false);
     }
   }
   return current;
