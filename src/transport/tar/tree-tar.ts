@@ -8,6 +8,7 @@ import type { TreeContext } from '../../store/port.ts';
 
 const batchBytes = 256 * 1024;
 const none = '' as ByteString;
+export const whiteoutPrefix = '.wh.';
 
 /**
  * A whole tree as a tar, in chunks that the caller may keep. Names in path order, a directory before what is in it, the root as `./`; the
@@ -19,9 +20,23 @@ export function* tarOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | '
 }
 
 function* partsOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | 'plain'): Generator<Buffer> {
+  for (const { header, path, content } of membersOfTree(context, tree, kind)) {
+    yield header;
+    if (content === undefined) continue;
+    yield* contentOf(context, path, content);
+    yield tarPadding(content.size);
+  }
+  yield endOfArchive;
+}
+
+/** One member of a tree's tar. `header` is followed by the content of the file `content`, if there is one, and by its padding. `path` has no slash at its end; the root's is ''. */
+export type TreeMember = { readonly header: Buffer; readonly path: ByteString; readonly content: FileEntry | undefined };
+
+/** The members that `tarOfTree` writes, their content left to the caller; `endOfArchive` follows. A file without a byte has no content. */
+export function* membersOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | 'plain'): Generator<TreeMember> {
   const root = context.root(tree);
   const links = hardlinkTable(root.hardlinks);
-  yield encodeTarHeader(memberOf('./' as ByteString, root, 'directory'));
+  yield { header: encodeTarHeader(memberOf('./' as ByteString, root, 'directory')), path: none, content: undefined };
   const stack: { path: string; entries: readonly Entry[]; next: number }[] = [{ path: '', entries: context.node(root.full), next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const entry = top.entries[top.next++];
@@ -30,22 +45,25 @@ function* partsOfTree(context: TreeContext, tree: TreeId, kind: 'layer' | 'plain
       continue;
     }
     const path = (top.path + entry.name) as ByteString;
-    if (kind === 'layer' && entry.name.startsWith('.wh.')) throw unsayable(path);
+    if (kind === 'layer' && entry.name.startsWith(whiteoutPrefix)) throw unsayable(path);
     if (entry.type === EntryType.directory) {
-      yield encodeTarHeader(memberOf(`${path}/` as ByteString, entry, 'directory'));
+      yield { header: encodeTarHeader(memberOf(`${path}/` as ByteString, entry, 'directory')), path, content: undefined };
       stack.push({ path: `${path}/`, entries: context.node(entry.full), next: 0 });
       continue;
     }
     const group = links.get(path);
     if (group?.first !== undefined) {
-      yield encodeTarHeader({ ...memberOf(path, entry, 'link'), linkTarget: group.first, xattrs: [] });
+      yield {
+        header: encodeTarHeader({ ...memberOf(path, entry, 'link'), linkTarget: group.first, xattrs: [] }),
+        path,
+        content: undefined,
+      };
       continue;
     }
     if (group !== undefined) group.first = path;
-    yield encodeTarHeader(memberOfEntry(path, entry));
-    if (entry.type === EntryType.file) yield* contentOf(context, path, entry);
+    const content = entry.type === EntryType.file && entry.size > 0 ? entry : undefined;
+    yield { header: encodeTarHeader(memberOfEntry(path, entry)), path, content };
   }
-  yield endOfArchive;
 }
 
 /** Each hardlinked path to its group; `first` is the name that was written already. */
@@ -78,12 +96,17 @@ function memberOfEntry(path: ByteString, entry: Exclude<Entry, { type: typeof En
   }
 }
 
-function* contentOf(context: TreeContext, path: ByteString, entry: FileEntry): Generator<Buffer> {
-  if (entry.size === 0) return;
+/** The content of an object, in pieces that the caller may keep. DataLoss `OBJECT_DAMAGED` names the path. */
+export function* contentOf(
+  context: TreeContext,
+  path: ByteString,
+  entry: Pick<FileEntry, 'object' | 'size'>,
+  pieceBytes = batchBytes * 4,
+): Generator<Buffer> {
   const fd = openObject(context, path, entry);
   try {
     for (let position = 0; position < entry.size; ) {
-      const chunk = Buffer.allocUnsafe(Math.min(entry.size - position, batchBytes * 4));
+      const chunk = Buffer.allocUnsafe(Math.min(entry.size - position, pieceBytes));
       const count = readSync(fd, chunk, 0, chunk.length, position);
       if (count === 0) throw objectLost(path, entry, `has ${position} bytes instead of ${entry.size}`);
       yield count === chunk.length ? chunk : chunk.subarray(0, count);
@@ -92,10 +115,28 @@ function* contentOf(context: TreeContext, path: ByteString, entry: FileEntry): G
   } finally {
     closeSync(fd);
   }
-  yield tarPadding(entry.size);
 }
 
-function openObject(context: TreeContext, path: ByteString, entry: FileEntry): number {
+/** Reads a part of an object into `target`, all of it. DataLoss `OBJECT_DAMAGED` names the path. */
+export function readContent(
+  context: TreeContext,
+  path: ByteString,
+  entry: Pick<FileEntry, 'object' | 'size'>,
+  target: { buffer: Buffer; at: number; offset: number; length: number },
+): void {
+  const fd = openObject(context, path, entry);
+  try {
+    for (let done = 0; done < target.length; ) {
+      const count = readSync(fd, target.buffer, target.at + done, target.length - done, target.offset + done);
+      if (count === 0) throw objectLost(path, entry, `has ${target.offset + done} bytes instead of ${entry.size}`);
+      done += count;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openObject(context: TreeContext, path: ByteString, entry: Pick<FileEntry, 'object'>): number {
   try {
     return openSync(context.objectPath(entry.object), 'r');
   } catch (error) {
@@ -104,14 +145,14 @@ function openObject(context: TreeContext, path: ByteString, entry: FileEntry): n
   }
 }
 
-function objectLost(path: ByteString, entry: FileEntry, how: string, cause?: unknown): EngineError {
+function objectLost(path: ByteString, entry: Pick<FileEntry, 'object'>, how: string, cause?: unknown): EngineError {
   return new EngineError('DataLoss', 'OBJECT_DAMAGED', `the content of "${toText(path)}" (object ${entry.object}) ${how}`, {
     hint: 'Build, load or pull the image again.',
     cause,
   });
 }
 
-function unsayable(path: ByteString): EngineError {
+export function unsayable(path: ByteString): EngineError {
   return new EngineError(
     'Unsupported',
     'LAYER_NAME',
