@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches the clients that the tests drive, into .clients/: the docker command lines of Debian 12 and 13 and Debian 13's compose plugin.
+# Fetches the clients that the tests drive, into .clients/: the docker command lines of Debian 12 and 13, Debian 13's compose plugin, and Debian 12's dockerd
+# with its containerd, for images to be pulled by.
 # Their packages are unpacked there and not installed: the full ones start a service of their own. The mirror and its key are those of this
 # host's apt, so that nothing is trusted here that the host does not trust already. Needs no root. Safe to repeat.
 set -eu
@@ -11,6 +12,9 @@ say() { printf 'slipway: %s\n' "$*" >&2; }
 # NAME SUITE PACKAGE FILE-IN-PACKAGE
 wanted='
 docker-20 bookworm docker.io usr/bin/docker
+dockerd-20 bookworm docker.io usr/sbin/dockerd
+containerd-1 bookworm containerd usr/bin/containerd
+containerd-shim-1 bookworm containerd usr/bin/containerd-shim-runc-v2
 docker-26 trixie docker-cli usr/bin/docker
 compose-2 trixie docker-compose usr/libexec/docker/cli-plugins/docker-compose
 '
