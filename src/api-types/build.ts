@@ -1,4 +1,5 @@
 import type { ErrorObject } from './own.ts';
+import type { PullAux, PushAux } from './registry.ts';
 
 /** A line of progress, as POST /build, /images/create and /images/load stream it: one JSON object a line, `\r\n` between them. */
 export type ProgressMessage = {
@@ -7,9 +8,10 @@ export type ProgressMessage = {
   id?: string;
   progress?: string;
   progressDetail?: { current?: number; total?: number };
-  aux?: { ID: string };
+  aux?: { ID: string } | PushAux | PullAux;
   error?: string;
-  errorDetail?: { code?: number; message: string };
+  /** To Slipway's own command line a whole error object. */
+  errorDetail?: { code?: number; message: string } | ErrorObject;
 };
 
 /** A line of POST /build with `Accept: application/vnd.slipway.build+json` (docs/formats/api.md). */

@@ -7,6 +7,7 @@ import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
 import { integer, isPlainObject, nullable, object, record, requireField, string } from './decode.ts';
 import { invalid, unsupported } from './errors.ts';
 import type { Query } from './query.ts';
+import { authFor, decodeRegistryConfig } from './registry-auth.ts';
 
 /** The parameters of POST /build; the context comes apart, from the body or from `sharedContext`. */
 export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<BuildRequest, 'context'> {
@@ -20,6 +21,7 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
   if (version !== '1') throw invalid('PARAMETER_INVALID', `invalid version "${version.slice(0, 100)}"`);
   const target = query.string('target');
   const platform = query.string('platform');
+  const auths = decodeRegistryConfig(headers['x-registry-config']);
   return {
     dockerfile: dockerfileOf(query, headers),
     buildArgs: stringMap(query, 'buildargs'),
@@ -29,6 +31,8 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
     output: { kind: query.string('slipwayOutput') === 'tree' ? 'tree' : 'image' },
+    pull: query.boolean('pull'),
+    authFor: (reference) => authFor(auths, reference),
     ...(target === undefined ? {} : { target }),
     ...(platform === undefined ? {} : { platform }),
   };
@@ -48,7 +52,6 @@ const withoutEffect = {
   ulimits: 'limits of steps are not supported',
   cachefrom: 'the cache is keyed by content, whatever image it came from',
   squash: 'an image is one tree in any case',
-  pull: 'base images are not fetched from registries',
 } as const;
 
 /** Warnings for what a build asks for and does not get. Throws for what would make it another build than was asked for. */

@@ -1,6 +1,6 @@
 import type { ImageDeleteItem } from '../api-types/image.ts';
 import { EngineError } from '../base/errors.ts';
-import { canonical, familiar, parseReference, withDefaultTag } from '../oci/reference.ts';
+import { canonical, familiar, isTag, parseReference, repositoryOf, withDefaultTag } from '../oci/reference.ts';
 import type { ContainerRecord } from '../runtime/port.ts';
 import type { ImageRecord } from '../store/port.ts';
 import { isRunning } from './encode/container-state.ts';
@@ -20,7 +20,7 @@ export async function deleteImage(services: Services, name: string, force: boole
   const asked = isIdOf(record, name) ? undefined : findReference(references, name);
   if (asked === undefined) return deleteById(services, { record, references, users, force });
   const [user] = users;
-  if (!force && references.length === 1 && user !== undefined) {
+  if (!force && isSingle(references) && user !== undefined) {
     throw new EngineError(
       'Conflict',
       'IMAGE_IN_USE',
@@ -28,10 +28,25 @@ export async function deleteImage(services: Services, name: string, force: boole
       { hint: `Remove the container first: slipway rm ${user.name}.` },
     );
   }
+  const going = goesWith(asked, references);
   // Kept for its other names, or for the containers that its last name did not protect.
-  const kept = references.length > 1 || users.some(({ state }) => isRunning(state)) || (users.length > 0 && !force);
-  const untagged = await untag(services, record, asked);
-  return kept ? [untagged] : [untagged, await remove(services, record)];
+  const kept = references.length > going.length || users.some(({ state }) => isRunning(state)) || (users.length > 0 && !force);
+  const untagged: ImageDeleteItem[] = [];
+  for (const reference of going) untagged.push(await untag(services, record, reference));
+  return kept ? untagged : [...untagged, await remove(services, record)];
+}
+
+/** A repository's last tag takes the digests of that repository along. */
+function goesWith(asked: string, references: readonly string[]): string[] {
+  const repository = (name: string) => repositoryOf(parseReference(name));
+  const rest = references.filter((name) => name !== asked && repository(name) === repository(asked));
+  return !isTag(asked) || rest.some(isTag) ? [asked] : [asked, ...rest];
+}
+
+/** One name: one tag at most, and digests of its repository only. */
+function isSingle(references: readonly string[]): boolean {
+  const repositories = new Set(references.map((name) => repositoryOf(parseReference(name))));
+  return references.length <= 1 || (references.filter(isTag).length <= 1 && repositories.size === 1);
 }
 
 type Found = { record: ImageRecord; references: readonly string[]; users: readonly ContainerRecord[]; force: boolean };
@@ -44,7 +59,7 @@ async function deleteById(services: Services, { record, references, users, force
     const hint = `Stop and remove the container first: slipway rm -f ${running.name}.`;
     throw conflict('cannot be forced', `image is being used by running container ${short(running.id)}`, hint);
   }
-  if (!force && references.length > 1) {
+  if (!force && !isSingle(references)) {
     throw conflict('must be forced', 'image is referenced in multiple repositories', 'Remove its names one by one, or force.');
   }
   const [stopped] = users;
@@ -82,7 +97,8 @@ function isIdOf({ id }: ImageRecord, name: string): boolean {
 
 function findReference(references: readonly string[], name: string): string | undefined {
   try {
-    const wanted = canonical(withDefaultTag(parseReference(name)));
+    const parsed = withDefaultTag(parseReference(name));
+    const wanted = canonical(parsed.digest === undefined ? parsed : { ...parsed, tag: undefined });
     return references.find((reference) => reference === wanted);
   } catch {
     return undefined;

@@ -1,3 +1,4 @@
+import { familiar, familiarName, type Reference } from '../oci/reference.ts';
 import type { ImageRecord } from '../store/port.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -9,4 +10,10 @@ export function tellImage(
   name: string,
 ): void {
   events.publish({ type: 'image', action, id: image.id, attributes: { name, ...(image.config.config?.Labels ?? {}) } });
+}
+
+/** A pull or push is told by name (moby: LogImageEvent of the reference). */
+export function tellTransfer(events: EventBus, action: 'pull' | 'push', reference: Reference, image: ImageRecord): void {
+  const attributes = { ...(image.config.config?.Labels ?? {}), name: familiarName(reference) };
+  events.publish({ type: 'image', action, id: familiar(reference), attributes });
 }

@@ -1,5 +1,5 @@
 import type { ImageSummary } from '../api-types/image.ts';
-import { canonical, familiar, familiarName, parseReference } from '../oci/reference.ts';
+import { canonical, familiar, familiarName, isTag, parseReference } from '../oci/reference.ts';
 import type { ImageListing } from '../store/port.ts';
 import { summarizeImage } from './encode/image.ts';
 import { Filters } from './filters.ts';
@@ -45,7 +45,7 @@ async function imageTest({ store }: Services, filters: Filters): Promise<(listin
   const dangling = filters.boolean('dangling');
   const until = filters.untilMs(Date.now());
   return ({ record, references }) =>
-    (dangling === undefined || dangling === (references.length === 0)) &&
+    (dangling === undefined || dangling === !references.some(isTag)) &&
     filters.labels(record.config.config?.Labels) &&
     before.every((time) => record.createdAtMs < time) &&
     since.every((time) => record.createdAtMs > time) &&

@@ -5,8 +5,9 @@ import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { ImageRecord, Jobs, Store } from '../store/port.ts';
-import type { Archives } from '../transport/port.ts';
+import type { Archives, Transfers } from '../transport/port.ts';
 import type { Registries } from '../transport/registry/port.ts';
+import type { SearchImages } from '../transport/search.ts';
 import type { Volumes } from '../volumes/port.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -50,6 +51,8 @@ export type Services = {
   builder: Builder;
   archives: Archives;
   registries: Pick<Registries, 'login'>;
+  transfers: Transfers;
+  searchImages: SearchImages;
   networks: Networks;
   volumes: Volumes;
   events: EventBus;

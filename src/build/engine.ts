@@ -9,6 +9,7 @@ import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease, Store } from '../store/port.ts';
 import type { Archives } from '../transport/port.ts';
+import { baseImage } from './base-images.ts';
 import type { ContextSource, ContextTree } from './context/build-context.ts';
 import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
@@ -16,7 +17,7 @@ import { TreeContextSource } from './context/tree-context.ts';
 import { type Lowered, lowerDockerfile } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
-import type { BuildEvent, Builder, BuildRequest, BuildResult } from './port.ts';
+import type { BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher } from './port.ts';
 import { describeImage } from './result.ts';
 import type { Executors } from './solver/executor.ts';
 import { Semaphore } from './solver/limits.ts';
@@ -34,6 +35,8 @@ export type BuildEngineOptions = {
   snapshotter: Snapshotter;
   steps: StepRunner;
   archives: Pick<Archives, 'untar'>;
+  /** Without one, base images come from the store only. */
+  fetcher?: ImageFetcher | undefined;
   /** Processes of build steps at once, over all builds; as many as processors when not given. */
   maxProcesses?: number | undefined;
 };
@@ -45,6 +48,7 @@ type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSo
 export class BuildEngine implements Builder {
   readonly #store: Store;
   readonly #archives: Pick<Archives, 'untar'>;
+  readonly #fetcher: ImageFetcher | undefined;
   readonly #memory: BuildMemory;
   readonly #solver: Solver;
   readonly #runs: RunExecutor;
@@ -54,6 +58,7 @@ export class BuildEngine implements Builder {
     const { store, snapshotter, steps, archives } = options;
     this.#store = store;
     this.#archives = archives;
+    this.#fetcher = options.fetcher;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
     const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), tmp: store.paths.tmp });
@@ -124,23 +129,17 @@ export class BuildEngine implements Builder {
     return new TreeContextSource({ tree, store: this.#store, lease, adopt });
   }
 
-  async #lower(definition: Definition, { request, onEvent }: Build): Promise<Lowered> {
+  async #lower(definition: Definition, { request, onEvent, signal }: Build): Promise<Lowered> {
     const lowered = await lowerDockerfile(parseDockerfile(definition.text, definition.name), {
       target: request.target,
       buildArgs: request.buildArgs,
       labels: request.labels,
       noCache: request.noCache,
       networkMode: request.networkMode ?? 'default',
-      resolveImage: (reference) => this.#resolveImage(reference),
+      resolveImage: (name) => baseImage(name, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
     });
     for (const { message, line } of lowered.warnings) onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
     return lowered;
-  }
-
-  async #resolveImage(reference: string): Promise<ImageRecord> {
-    const image = await this.#store.images.resolve(reference);
-    await this.#store.uses.touch('image', image.id);
-    return image;
   }
 
   async #given(vertex: Vertex, lowered: Lowered, definition: Definition, build: Build): Promise<TreeRef> {

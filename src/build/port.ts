@@ -1,4 +1,6 @@
+import type { AuthConfig } from '../api-types/registry.ts';
 import type { ImageConfig } from '../oci/image.ts';
+import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord } from '../store/port.ts';
 
@@ -22,6 +24,10 @@ export type BuildRequest = {
   platform?: string;
   networkMode?: 'default' | 'none' | 'host';
   output: { kind: 'image' } | { kind: 'tree' };
+  /** Ask the registries of base images whether there are newer ones, instead of only for those that are not here. */
+  pull?: boolean;
+  /** Credentials for them, by registry. */
+  authFor?: (reference: Reference) => AuthConfig | undefined;
 };
 
 export type BuildEvent =
@@ -48,6 +54,14 @@ export type BuildResult = {
   cachedVertices: number;
   durationMs: number;
 };
+
+/** Brings base images from registries. */
+export interface ImageFetcher {
+  fetch(
+    reference: Reference,
+    options: { auth?: AuthConfig | undefined; signal: AbortSignal; onProgress: (status: string) => void },
+  ): Promise<ImageRecord>;
+}
 
 export interface Builder {
   build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult>;

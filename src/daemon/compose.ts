@@ -5,10 +5,12 @@ import manifest from '../../package.json' with { type: 'json' };
 import { PluginAuthorization } from '../api/authorization/plugin-authorization.ts';
 import type { Authorization } from '../api/authorization/port.ts';
 import { EventBus } from '../api/event-bus.ts';
+import { tellTransfer } from '../api/image-events.ts';
 import type { EngineInfo, Services } from '../api/services.ts';
 import type { BootstrapRequest } from '../api-types/own.ts';
 import { EngineError } from '../base/errors.ts';
 import { BuildEngine } from '../build/engine.ts';
+import type { ImageFetcher } from '../build/port.ts';
 import { crunPrefix } from '../host/crun.ts';
 import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
@@ -35,7 +37,16 @@ import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
+import type { ChunkedForm } from '../transport/chunked/port.ts';
+import type { LayerMaker } from '../transport/layers/port.ts';
+import type { TransferProgress, Transfers } from '../transport/port.ts';
+import type { ImagePulls } from '../transport/pull/port.ts';
+import { Agents } from '../transport/registry/agents.ts';
 import { RegistryClient } from '../transport/registry/client.ts';
+import { HostTable } from '../transport/registry/hosts.ts';
+import type { Registries } from '../transport/registry/port.ts';
+import { registrySearch } from '../transport/search.ts';
+import { RegistryTransfers } from '../transport/transfers.ts';
 import { LocalVolumeDriver } from '../volumes/drivers/local.ts';
 import { PluginVolumeDrivers } from '../volumes/drivers/plugin.ts';
 import { VolumeService } from '../volumes/service.ts';
@@ -143,7 +154,18 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
   });
   const archives = new ArchiveService({ store });
-  const builder = new BuildEngine({ store, snapshotter, archives, steps });
+  const transfers = makeTransfers(store);
+  const fetcher: ImageFetcher = {
+    async fetch(reference, { auth, signal, onProgress }) {
+      const told = ({ id, status, current }: TransferProgress) => {
+        if (current === undefined) onProgress(id === undefined ? status : `${id}: ${status}`);
+      };
+      const { image } = await transfers.pull({ reference, auth }, { signal, onProgress: told });
+      tellTransfer(events, 'pull', reference, image);
+      return image;
+    },
+  };
+  const builder = new BuildEngine({ store, snapshotter, archives, steps, fetcher });
   const info = describeEngine(config, {
     rootId,
     snapshotter: snapshotter.name,
@@ -160,6 +182,8 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     builder,
     archives,
     registries: new RegistryClient(),
+    transfers,
+    searchImages: registrySearch(new Agents(new HostTable({}), process.env)),
     networks,
     volumes,
     events,
@@ -208,6 +232,25 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       await store.close();
     },
   };
+}
+
+/** Until the rooms below are there. */
+function makeTransfers(store: Store): Transfers {
+  const missing = new Proxy(
+    {},
+    {
+      get: (_target, key) => () => {
+        throw new EngineError('Unsupported', 'NOT_YET', `${String(key)} is not there yet`);
+      },
+    },
+  );
+  return new RegistryTransfers({
+    store,
+    registries: missing as Registries,
+    layers: missing as LayerMaker,
+    chunked: missing as ChunkedForm,
+    pulls: missing as ImagePulls,
+  });
 }
 
 /** With nothing running, bridges and cgroups have no use before the next start, which makes them anew. */

@@ -76,6 +76,11 @@ export function withDefaultTag(reference: Reference): Reference {
   return reference.tag === undefined && reference.digest === undefined ? { ...reference, tag: defaultTag } : reference;
 }
 
+/** Whether a name that `canonical` wrote says a tag: others are those of what was pulled or pushed, by digest. */
+export function isTag(name: string): boolean {
+  return !name.includes('@');
+}
+
 function suffix(reference: Reference): string {
   return (reference.tag === undefined ? '' : `:${reference.tag}`) + (reference.digest === undefined ? '' : `@${reference.digest}`);
 }

@@ -158,6 +158,8 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
     builder: partial('builder', {}),
     archives: partial('archives', {}),
     registries: partial('registries', {}),
+    transfers: partial('transfers', {}),
+    searchImages: () => Promise.reject(new EngineError('Internal', 'NOT_FAKED', 'searchImages was not expected')),
     networks: partial('networks', {}),
     volumes: partial('volumes', {}),
     events: new EventBus(),

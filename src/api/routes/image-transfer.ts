@@ -6,11 +6,12 @@ import { checkPlatform, decodePlatform, parsePlatform } from '../platform.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
 import { progress, ResponseStream, requestSignal, sendChunks } from '../stream.ts';
+import { layersOf } from '../transfers/choices.ts';
+import { pullImages } from '../transfers/pull.ts';
 import { receiveUpload } from '../upload.ts';
 import { speaks } from '../version.ts';
-import { refusePull } from './registry.ts';
 
-/** Images in and out as files: load, save, import. */
+/** Images in and out: from registries, and as files (load, save, import). */
 export function imageTransferRoutes(app: FastifyInstance, services: Services): void {
   app.get('/images/get', async (request, reply) => {
     const names = new Query(request.query).list('names').flatMap((value) => value.split(','));
@@ -22,9 +23,8 @@ export function imageTransferRoutes(app: FastifyInstance, services: Services): v
 
   app.post('/images/create', async (request, reply) => {
     const query = new Query(request.query);
-    const fromImage = query.string('fromImage');
-    if (fromImage !== undefined) refusePull(request, query, fromImage);
-    await importImage(services, query, request, reply);
+    if (query.string('fromImage') !== undefined) await pullImages(services, request, reply, query);
+    else await importImage(services, query, request, reply);
   });
 }
 
@@ -87,10 +87,12 @@ export async function sendImages(services: Services, reply: FastifyReply, names:
   const query = new Query(reply.request.query);
   const format = query.string('format') === 'oci' ? 'oci' : 'docker';
   const wanted = platformOf(reply.request, query);
+  const options = { format, layers: layersOf(query), chunked: query.boolean('chunked'), since: query.list('since') } as const;
   const images = await Promise.all(names.map((name) => services.store.images.resolve(name)));
   if (wanted !== undefined) for (const [index, image] of images.entries()) checkPlatform(image, names[index] ?? image.id, wanted);
+  await Promise.all(options.since.map((name) => services.store.images.resolve(name)));
   for (const image of images) tellImage(services.events, 'save', image, image.id);
-  await sendChunks(reply, services.shutdown, 'application/x-tar', (signal) => services.archives.save(names, { format, signal }));
+  await sendChunks(reply, services.shutdown, 'application/x-tar', (signal) => services.archives.save(names, { ...options, signal }));
 }
 
 function platformOf(request: FastifyRequest, query: Query) {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ImageDeleteItem, ImagesPruneResponse } from '../../api-types/image.ts';
 import { EngineError } from '../../base/errors.ts';
-import { canonical, familiar, familiarName, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import { canonical, familiar, familiarName, isTag, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import type { ImageRecord } from '../../store/port.ts';
 import { imageHistory, inspectImage, referenceNames } from '../encode/image.ts';
 import { invalid } from '../errors.ts';
@@ -13,9 +13,9 @@ import { checkPlatform, decodePlatform } from '../platform.ts';
 import { oneAtATime, tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
+import { pushImages } from '../transfers/push.ts';
 import { speaks } from '../version.ts';
 import { sendImages } from './image-transfer.ts';
-import { pushImage } from './registry.ts';
 
 /** List, inspect, history, tag, delete, prune. Names hold slashes, so the verbs are told apart at their end. */
 export function imageRoutes(app: FastifyInstance, services: Services): void {
@@ -30,7 +30,7 @@ export function imageRoutes(app: FastifyInstance, services: Services): void {
     const query = new Query(request.query);
     if (verb === 'history') {
       refuseOtherPlatform(request, query, record, name, '1.48');
-      return imageHistory(record, referenceNames(await images.references(record.id), record).tags);
+      return imageHistory(record, referenceNames(await images.references(record.id)).tags);
     }
     if (query.boolean('manifests') && query.string('platform') !== undefined && speaks(request, '1.49')) {
       throw invalid('PARAMETER_INVALID', 'conflicting options: manifests and platform options cannot both be set');
@@ -43,7 +43,7 @@ export function imageRoutes(app: FastifyInstance, services: Services): void {
 
   app.post('/images/*', async (request, reply) => {
     const { name, verb } = splitName(request, ['tag', 'push']);
-    if (verb === 'push') return pushImage(services, request, reply, name);
+    if (verb === 'push') return pushImages(services, request, reply, name);
     await tagImage(services, name, new Query(request.query));
     return reply.code(201).send();
   });
@@ -97,7 +97,7 @@ async function pruneImages(services: Services, query: Query): Promise<ImagesPrun
   const deleted: ImageDeleteItem[] = [];
   let reclaimed = 0;
   for (const { record, references } of await services.store.images.list()) {
-    if (used.has(record.id) || (onlyDangling && references.length > 0) || record.createdAtMs > until) continue;
+    if (used.has(record.id) || (onlyDangling && references.some(isTag)) || record.createdAtMs > until) continue;
     if (!filters.labels(record.config.config?.Labels)) continue;
     const items = await deletePruned(services, record);
     deleted.push(...items);

@@ -1,6 +1,6 @@
 import type { NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest } from '../../api-types/network.ts';
 import type { BootstrapRequest, RunRequest } from '../../api-types/own.ts';
-import type { AuthConfig } from '../../api-types/registry.ts';
+import type { AuthConfig, CopyBody } from '../../api-types/registry.ts';
 import type { VolumeCreateRequest } from '../../api-types/volume.ts';
 import { anything, boolean, type Check, integer, isPlainObject, list, object, record, requireField, string } from '../decode.ts';
 import { invalid } from '../errors.ts';
@@ -67,6 +67,8 @@ export const authConfig: Check<AuthConfig> = object({
   identitytoken: string,
   registrytoken: string,
 });
+
+export const copyBody: Check<Partial<CopyBody>> = object({ from: string, to: string, platform: string, referrers: boolean });
 
 const size: Check<[number, number]> = (value, field) => {
   const [rows, columns] = list(integer)(value, field);

@@ -1,0 +1,126 @@
+import { EngineError } from '../../base/errors.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Store } from '../../store/port.ts';
+import { limited } from '../limited.ts';
+import type { TransferCallOptions } from '../port.ts';
+import type { BlobSource, Repository } from '../registry/port.ts';
+import type { Outgoing, OutgoingBlob } from './outgoing.ts';
+
+const uploadsAtOnce = 4;
+/** A registry that cannot mount from the latest places will not from the hundredth. */
+const maxMountSources = 3;
+
+type Target = { store: Store; repository: Repository };
+
+/** A blob is neither here nor at any place where it was seen: what lists it has to be made in another way. */
+export class BlobGone extends EngineError {
+  constructor(digest: Digest, repository: string, cause?: unknown) {
+    super('NotFound', 'BLOB_UNKNOWN', `blob ${digest} is neither here nor in ${repository}`, {
+      hint: 'Pull or build the image again.',
+      cause,
+    });
+  }
+}
+
+/**
+ * Brings every blob to the repository, some side by side, then the manifests, and what the tag names last. Nothing names the image before. When the registry misses a blob that it was thought to have, all
+ * are asked for once more. Gives the bytes of blobs that were sent.
+ */
+export async function sendAll(target: Target, outgoing: Outgoing, tag: string, options: TransferCallOptions): Promise<number> {
+  const { repository } = target;
+  const { signal } = options;
+  let sent = await sendBlobs(target, outgoing.blobs, outgoing.there, options);
+  const putAll = async () => {
+    for (const { digest, bytes, mediaType } of outgoing.manifests) await repository.putManifest(digest, bytes, mediaType, { signal });
+    await repository.putManifest(tag, outgoing.top.bytes, outgoing.top.mediaType, { signal });
+  };
+  try {
+    await putAll();
+  } catch (error) {
+    if (!isBlobMissing(error)) throw error;
+    sent += await sendBlobs(target, outgoing.blobs, new Set(), options);
+    await putAll();
+  }
+  return sent;
+}
+
+/** A registry's garbage collector took a blob after it was seen. */
+export function isBlobMissing(error: unknown): boolean {
+  return error instanceof EngineError && ['MANIFEST_BLOB_UNKNOWN', 'BLOB_UNKNOWN'].includes(error.code);
+}
+
+async function sendBlobs(
+  target: Target,
+  blobs: readonly OutgoingBlob[],
+  there: ReadonlySet<Digest>,
+  options: TransferCallOptions,
+): Promise<number> {
+  let bytes = 0;
+  for (const { descriptor, shown } of blobs) if (shown) options.onProgress?.({ id: shortName(descriptor.digest), status: 'Preparing' });
+  await limited(blobs, uploadsAtOnce, options.signal, async (blob, signal) => {
+    bytes += await sendBlob(target, blob, there, { ...options, signal });
+  });
+  return bytes;
+}
+
+async function sendBlob(
+  { store, repository }: Target,
+  blob: OutgoingBlob,
+  there: ReadonlySet<Digest>,
+  { signal, onProgress }: TransferCallOptions,
+): Promise<number> {
+  const { descriptor, shown } = blob;
+  const id = shortName(descriptor.digest);
+  const tell = (status: string, current?: number) => {
+    if (shown) onProgress?.({ id, status, ...(current === undefined ? {} : { current, total: descriptor.size }) });
+  };
+  if (there.has(descriptor.digest)) {
+    tell('Layer already exists');
+    return 0;
+  }
+  const mountFrom = await mountSources(store, repository, blob);
+  let bytes = 0;
+  const onBytes = (count: number) => {
+    bytes += count;
+    tell('Pushing', bytes);
+  };
+  const source = blob.source ?? (await elsewhere(blob, { store, repository, signal }));
+  const outcome = await repository.upload(descriptor, source, { signal, onBytes, mountFrom });
+  if (outcome === 'present') tell('Layer already exists');
+  else if (outcome === 'mounted') tell(`Mounted from ${mountFrom[0]?.slice(mountFrom[0].indexOf('/') + 1) ?? 'another repository'}`);
+  else tell('Pushed');
+  return bytes;
+}
+
+/** Repositories of the same registry where the blob was seen. */
+async function mountSources(store: Store, repository: Repository, { descriptor, elsewhere: places }: OutgoingBlob): Promise<string[]> {
+  const domain = repository.name.slice(0, repository.name.indexOf('/') + 1);
+  const seen = new Set([...(await store.layers.sources(descriptor.digest)), ...places.map(({ name }) => name)]);
+  return [...seen].filter((name) => name.startsWith(domain) && name !== repository.name).slice(0, maxMountSources);
+}
+
+/** What is not here is read from where it came from while it is sent; where nobody has it, only a registry that has it already will do. */
+async function elsewhere(
+  { descriptor, elsewhere: places }: OutgoingBlob,
+  { store, repository, signal }: Target & { signal: AbortSignal | undefined },
+): Promise<BlobSource> {
+  for (const place of places) {
+    if (place.name === repository.name) continue;
+    const found = await place.hasBlob(descriptor.digest, { signal }).catch((error: unknown) => {
+      if (signal?.aborted) throw error;
+      return false;
+    });
+    if (found) return { read: (offset) => place.blob(descriptor, { offset, signal }) };
+    await store.layers.removeSource(place.name, descriptor.digest);
+  }
+  return {
+    // biome-ignore lint/correctness/useYield: it never has anything to give
+    async *read() {
+      throw new BlobGone(descriptor.digest, repository.name);
+    },
+  };
+}
+
+export function shortName(digest: string): string {
+  return digest.slice('sha256:'.length, 'sha256:'.length + 12);
+}
