@@ -2,7 +2,8 @@ import type { Job } from '../store/port.ts';
 import { applyLayers } from './apply/job.ts';
 import { scan } from './archives/scan.ts';
 import { makeFrames } from './frames/job.ts';
-import { layerTree } from './layers/layer-tree-job.ts';
+import { layerGroups } from './layers/groups-job.ts';
+import { layerStack, layerTree, layerWeights } from './layers/layer-tree-job.ts';
 import { exportToPipe, tarToFile } from './tar/job.ts';
 import { untar } from './untar/job.ts';
 import { unlayer } from './untar/layer-job.ts';
@@ -14,6 +15,9 @@ export const transportJobs: Record<string, Job> = {
   'transport.apply': applyLayers,
   'transport.frames': makeFrames,
   'transport.layer-tree': layerTree,
+  'transport.layer-weights': layerWeights,
+  'transport.layer-stack': layerStack,
+  'transport.layer-groups': layerGroups,
   'transport.tar': tarToFile,
   'transport.export': exportToPipe,
   'transport.scan': scan,

@@ -1,3 +1,4 @@
+import type { Hex } from '../../oci/digest.ts';
 import type { HistoryEntry } from '../../oci/image.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { ImageRecord, JobOptions, KnownLayer } from '../../store/port.ts';
@@ -22,6 +23,8 @@ export type PlannedLayer =
       readonly kind: 'new';
       /** The layer's own tree, deletions in it (KnownLayer). */
       readonly tree: TreeId;
+      /** The content digest of `tree` (TreeRef). */
+      readonly content: Hex;
       /** For people: "changes", "step 3", the name of a group. */
       readonly name: string;
       readonly entries: number;
