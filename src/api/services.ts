@@ -5,9 +5,8 @@ import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { ImageRecord, Jobs, Store } from '../store/port.ts';
-import type { Archives, Transfers } from '../transport/port.ts';
+import type { Archives, SearchImages, Transfers } from '../transport/port.ts';
 import type { Registries } from '../transport/registry/port.ts';
-import type { SearchImages } from '../transport/search.ts';
 import type { Volumes } from '../volumes/port.ts';
 import type { EventBus } from './event-bus.ts';
 

@@ -46,6 +46,8 @@ const image: Record<string, Entry> = {
   history: command(async () => (await import('./commands/images.ts')).history),
   import: command(async () => (await import('./commands/archives.ts')).importImage),
   load: command(async () => (await import('./commands/archives.ts')).load),
+  pull: command(async () => (await import('./commands/transfer.ts')).pull),
+  push: command(async () => (await import('./commands/transfer.ts')).push),
   save: command(async () => (await import('./commands/archives.ts')).save),
   tag: command(async () => (await import('./commands/images.ts')).tag),
 };
@@ -62,6 +64,9 @@ const info = command(async () => (await import('./commands/system.ts')).info);
 export const catalog: Readonly<Record<string, Entry>> = {
   ...container,
   ...image,
+  copy: command(async () => (await import('./commands/transfer.ts')).copy),
+  search: command(async () => (await import('./commands/transfer.ts')).search),
+  tags: command(async () => (await import('./commands/transfer.ts')).tags),
   bootstrap: command(async () => (await import('./commands/bootstrap.ts')).bootstrap),
   df: command(async () => (await import('./commands/system.ts')).df),
   events,
@@ -147,8 +152,9 @@ export const catalog: Readonly<Record<string, Entry>> = {
 export const sections: readonly (readonly [title: string, names: readonly string[]])[] = [
   ['Slipway', ['demo', 'daemon', 'doctor', 'bootstrap', 'df']],
   ['Images', ['build', 'images', 'tag', 'rmi', 'history', 'save', 'load', 'import', 'diff']],
+  ['Registries', ['pull', 'push', 'tags', 'copy', 'search', 'login', 'logout']],
   ['Containers', ['run', 'create', 'start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'update', 'rename', 'rm', 'wait']],
   ['Inside containers', ['exec', 'attach', 'logs', 'top', 'stats', 'cp', 'port', 'commit', 'export']],
-  ['Engine', ['ps', 'inspect', 'events', 'info', 'version', 'login', 'logout']],
+  ['Engine', ['ps', 'inspect', 'events', 'info', 'version']],
   ['Groups', ['container', 'image', 'network', 'volume', 'system']],
 ];

@@ -15,7 +15,7 @@ import { clientVersion } from './version.ts';
 const readerGoneStatus = 141;
 
 /** Docker's commands that this version has not: told apart from words that nobody knows. */
-const absent = new Set('pull push search compose buildx swarm service stack node secret config plugin manifest context'.split(' '));
+const absent = new Set('compose buildx swarm service stack node secret config plugin manifest context'.split(' '));
 
 /** Runs one command line and resolves to the exit status. Errors are printed. */
 export async function dispatch(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {

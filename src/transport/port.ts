@@ -143,3 +143,15 @@ export interface Transfers {
 
 /** Decides by its manifest whether an image may come in. Throws Denied `IMAGE_REFUSED`. Asked before a layer is read, again for the platform's manifest of an index. */
 export type Admission = (image: { reference: Reference; digest: Digest; mediaType: string; bytes: Uint8Array }) => Promise<void>;
+
+/** A repository as Docker Hub's search shows it. */
+export type FoundRepository = { name: string; description: string; stars: number; official: boolean; automated: boolean };
+
+/**
+ * Searches Docker Hub, or the registry whose host comes before a slash in the term, by the search of Docker's first registry API, the only one that ever was (`/v1/search`).
+ * Unavailable `REGISTRY_UNREACHABLE`, `SEARCH_UNSUPPORTED`; InvalidArgument `SEARCH_INVALID`.
+ */
+export type SearchImages = (
+  term: string,
+  options: { limit: number; auth?: AuthConfig | undefined; signal?: AbortSignal | undefined },
+) => Promise<FoundRepository[]>;

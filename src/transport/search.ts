@@ -1,20 +1,9 @@
 import type { AuthConfig } from '../api-types/registry.ts';
 import { EngineError } from '../base/errors.ts';
+import type { FoundRepository, SearchImages } from './port.ts';
 import { registryAddress } from './registry/address.ts';
 import type { Agents } from './registry/agents.ts';
 import { defaultTimeouts, exchange } from './registry/http.ts';
-
-/** A repository as Docker Hub's search shows it. */
-export type FoundRepository = { name: string; description: string; stars: number; official: boolean; automated: boolean };
-
-/**
- * Searches Docker Hub, or the registry whose host comes before a slash in the term, by the search of Docker's first registry API, the only one that ever was (`/v1/search`).
- * Unavailable `REGISTRY_UNREACHABLE`, `SEARCH_UNSUPPORTED`; InvalidArgument `SEARCH_INVALID`.
- */
-export type SearchImages = (
-  term: string,
-  options: { limit: number; auth?: AuthConfig | undefined; signal?: AbortSignal | undefined },
-) => Promise<FoundRepository[]>;
 
 const maxResults = 100;
 const maxAnswerBytes = 1024 * 1024;

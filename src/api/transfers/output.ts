@@ -16,7 +16,7 @@ export class TransferOutput {
   readonly #reply: FastifyReply;
   readonly #shutdown: AbortSignal;
   readonly #own: boolean;
-  readonly #open = new Map<string, { status: string; toldAtMs: number; held: TransferProgress | undefined }>();
+  readonly #open = new Map<string, { status: string; toldAtMs: number }>();
   #stream: ResponseStream | undefined;
 
   constructor(reply: FastifyReply, shutdown: AbortSignal, options: { own: boolean }) {
@@ -43,11 +43,9 @@ export class TransferOutput {
     }
     const last = this.#open.get(id);
     const now = performance.now();
-    if (current !== undefined && last?.status === status && now - last.toldAtMs < tellEveryMs && current !== step.total) {
-      last.held = step;
-      return;
-    }
-    this.#open.set(id, { status, toldAtMs: now, held: undefined });
+    const isCounter = current !== undefined && last?.status === status && current !== step.total;
+    if (isCounter && now - last.toldAtMs < tellEveryMs) return;
+    this.#open.set(id, { status, toldAtMs: now });
     this.line(toMessage(step));
   }
 

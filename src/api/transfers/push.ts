@@ -71,7 +71,8 @@ async function pushOne({ services, output, choices, own, signal }: Push, target:
   const { digest, manifest, sizeBytes, bytesSent, explanation } = pushed;
   const tag = reference.tag ?? '';
   if (choices.explainOnly) {
-    for (const line of explanation) output.line({ status: line });
+    if (own) output.line({ aux: { Tag: tag, Digest: digest, Size: manifest.size, Explanation: explanation } });
+    else for (const line of explanation) output.line({ status: line });
     return;
   }
   output.line({ status: `${tag}: digest: ${digest} size: ${manifest.size}` });

@@ -7,6 +7,7 @@ import { jsonLines } from '../client/lines.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { openInput, refuseTerminal, writeOutput } from '../files.ts';
 import { boolean, list, text, usageError } from '../flags.ts';
+import { layersFlag, layersQuery } from '../parse/layers.ts';
 
 const outputFlag = text('Write to a file instead of standard output', { short: 'o', value: 'FILE' });
 
@@ -16,14 +17,23 @@ export const save = defineCommand({
   examples: [
     ['save -o web.tar web:2', 'one image'],
     ['save web:2 db:7 | ssh host slipway load', 'two to another host'],
+    ['save --since web:1 -o web-2.tar web:2', 'only what web:1 lacks'],
   ],
-  flags: { output: outputFlag, format: text('docker (which OCI tools read too) or oci', { value: 'FORMAT' }) },
+  flags: {
+    chunked: boolean('Put the chunked form in, too, as push does; Slipway loads it, others pass over it'),
+    format: text('docker (which OCI tools read too) or oci', { value: 'FORMAT' }),
+    layers: layersFlag,
+    output: outputFlag,
+    since: list('Leave out what these images have; only a host that has them can load it', { value: 'IMAGE[,IMAGE]' }),
+  },
   async run(context, flags, names) {
     if (flags.format !== undefined && flags.format !== 'docker' && flags.format !== 'oci') {
       throw usageError(`invalid argument "${flags.format}" for --format`, 'Formats are docker and oci.');
     }
     refuseTerminal(context, flags.output);
-    const response = await context.client.call('GET', '/images/get', { query: { names, format: flags.format } });
+    const since = flags.since.flatMap((names) => names.split(',')).filter((name) => name !== '');
+    const query = { names, format: flags.format, layers: layersQuery(flags.layers), chunked: flags.chunked, since };
+    const response = await context.client.call('GET', '/images/get', { query });
     await writeOutput(context, flags.output, response.body());
   },
 });

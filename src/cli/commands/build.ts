@@ -14,6 +14,7 @@ import { type Context, defineCommand } from '../command.ts';
 import { cannot } from '../files.ts';
 import { boolean, list, text, usageError, type Values } from '../flags.ts';
 import { cut, parseLabels } from '../parse/key-values.ts';
+import { allAuthsHeader } from '../registry/headers.ts';
 
 const flags = {
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
@@ -25,6 +26,7 @@ const flags = {
   output: text('Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-', { short: 'o', value: 'OUTPUT' }),
   platform: text('Platform to build for', { value: 'OS/ARCH' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
+  pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
   tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
   target: text('Stage to build (the last)', { value: 'STAGE' }),
@@ -79,6 +81,7 @@ function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
     nocache: flags['no-cache'] ? 1 : undefined,
     networkmode: flags.network,
     platform: flags.platform,
+    pull: flags.pull ? 1 : undefined,
     timestamps: flags.timestamps,
   };
 }
@@ -97,11 +100,12 @@ export function parseBuildArgs(texts: readonly string[], env: NodeJS.ProcessEnv)
 
 /** In place when the daemon sees the folder; else, at its 412, as a tar. */
 async function requestBuild(
-  { client }: Context,
+  engine: Context,
   { context, dockerfile }: { context: BuildContext; dockerfile: Dockerfile },
   options: CallOptions,
 ): Promise<Response> {
-  const headers: Record<string, string> = { Accept: buildMediaType };
+  const { client } = engine;
+  const headers: Record<string, string> = { Accept: buildMediaType, ...allAuthsHeader(engine) };
   if (dockerfile.text !== undefined) headers['X-Slipway-Dockerfile'] = Buffer.from(dockerfile.text).toString('base64');
   const send = (body: AsyncIterable<Uint8Array>) =>
     client.call('POST', '/build', { ...options, headers: { ...headers, 'Content-Type': 'application/x-tar' }, body });

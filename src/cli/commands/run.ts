@@ -6,6 +6,7 @@ import { route } from '../client/client.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { boolean, text, usageError } from '../flags.ts';
 import { containerFlags } from '../run/flags.ts';
+import { withImage } from '../run/images.ts';
 import { checkTerminal, terminalSize } from '../run/local.ts';
 import { type ContainerFlags, createRequest } from '../run/request.ts';
 import { followRun } from '../run/session.ts';
@@ -39,12 +40,14 @@ export const run = defineCommand({
     const create = createRequest(flags, args, { detach, env: context.env });
     const options = { stdin: create.AttachStdin === true, tty: create.Tty === true };
     if (!detach) checkTerminal(options);
-    await checkPlatform(context, flags, args[0] ?? '');
     const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
     try {
-      timings?.asked();
-      const { socket } = await context.client.upgrade('/slipway/run', 'slipway-run', {
-        json: { ...runRequest(create, flags.name, detach), ...(timings === undefined ? {} : { timing: true }) },
+      const { socket } = await withImage(context, { ...flags, image: args[0] ?? '' }, async () => {
+        await checkPlatform(context, flags, args[0] ?? '');
+        timings?.asked();
+        return context.client.upgrade('/slipway/run', 'slipway-run', {
+          json: { ...runRequest(create, flags.name, detach), ...(timings === undefined ? {} : { timing: true }) },
+        });
       });
       const end = await followRun(socket, context.output, {
         ...options,
@@ -74,12 +77,14 @@ export const create = defineCommand({
   flags: containerFlags,
   async run(context, flags, args) {
     const body = createRequest(flags, args, { detach: false, env: context.env });
-    await checkPlatform(context, flags, args[0] ?? '');
     const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
     try {
-      const created = await context.client.post<{ Id: string; Warnings?: string[] | null }>('/containers/create', {
-        query: { name: flags.name, platform: flags.platform },
-        json: body,
+      const created = await withImage(context, { ...flags, image: args[0] ?? '' }, async () => {
+        await checkPlatform(context, flags, args[0] ?? '');
+        return context.client.post<{ Id: string; Warnings?: string[] | null }>('/containers/create', {
+          query: { name: flags.name, platform: flags.platform },
+          json: body,
+        });
       });
       cidfile?.write(created.Id);
       printWarnings(context, flags, created.Warnings ?? []);

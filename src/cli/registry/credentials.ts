@@ -1,5 +1,5 @@
 import { EngineError, isErrno } from '../../base/errors.ts';
-import { readConfig, writeConfig } from './config-file.ts';
+import { type DockerConfig, readConfig, writeConfig } from './config-file.ts';
 
 export type Credentials = { username: string; password: string; identityToken: string };
 
@@ -36,6 +36,16 @@ export class CredentialStore {
     const { auths = {} } = readConfig(this.path);
     const key = [server, ...spellings(server)].find((each) => auths[each] !== undefined);
     return key === undefined ? undefined : decode(auths[key] ?? {}, `${this.path}, auths.${key}`);
+  }
+
+  /** Registries for which there may be credentials. */
+  servers(): string[] {
+    const { auths = {}, credHelpers = {} } = readConfig(this.path);
+    const { credsStore } = readConfig(this.path);
+    const given = this.#env.DOCKER_AUTH_CONFIG;
+    const fromEnvironment = given === undefined || given === '' ? [] : Object.keys((JSON.parse(given) as DockerConfig).auths ?? {});
+    const listed = credsStore === undefined || credsStore === '' ? [] : listHelper(credsStore);
+    return [...new Set([...fromEnvironment, ...Object.keys(auths), ...Object.keys(credHelpers), ...listed])];
   }
 
   store(server: string, { username, password, identityToken }: Credentials): void {
@@ -114,11 +124,20 @@ function decode(entry: { auth?: string; identitytoken?: string }, where: string)
   return { username: text.slice(0, Math.max(0, colon)), password: text.slice(colon + 1), identityToken: entry.identitytoken ?? '' };
 }
 
+/** The servers of a helper's `list`; none when it cannot tell. */
+function listHelper(name: string): string[] {
+  try {
+    return Object.keys(JSON.parse(runHelper(name, 'list', '') ?? '{}') as Record<string, string>);
+  } catch {
+    return [];
+  }
+}
+
 /**
  * Runs `docker-credential-NAME` (https://github.com/docker/docker-credential-helpers). undefined: it has no such credentials. Throws Unavailable
  * `CREDENTIAL_HELPER` with what it said.
  */
-function runHelper(name: string, verb: 'get' | 'store' | 'erase', input: string): string | undefined {
+function runHelper(name: string, verb: 'get' | 'store' | 'erase' | 'list', input: string): string | undefined {
   const program = `docker-credential-${name}`;
   const { status, stdout, stderr, error } = process
     .getBuiltinModule('node:child_process')

@@ -276,7 +276,7 @@ const refused: [argv: string[], message: RegExp][] = [
   [['--mount', 'type=bind,source=/a,target=/b,bind-recursive=writable'], /go with readonly/],
   [['--mount', 'type=bind,source=/a,target=/b,bind-recursive=maybe'], /enabled, disabled, writable or readonly/],
   [['--log-driver', 'none', '--log-opt', 'a=b'], /--log-opt/],
-  [['--pull', 'always'], /registry/],
+  [['--pull', 'sometimes'], /sometimes/],
   [['--env-file', '/nonexistent/file'], /\/nonexistent\/file.*ENOENT/],
   [['-e', '=x'], /invalid environment variable/],
   [['-l', '=x'], /no name/],

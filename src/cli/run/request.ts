@@ -83,14 +83,8 @@ function checkCombinations(flags: ContainerFlags, detach: boolean): void {
   if (detach && flags.attach.length > 0) throw usageError('--attach and --detach exclude each other');
   if (flags.rm && flags.restart !== undefined && flags.restart !== '' && flags.restart !== 'no')
     throw usageError('--rm and --restart exclude each other');
-  if (flags.pull === 'always') {
-    throw usageError(
-      '--pull always needs a registry, and this version has none',
-      'Make images with "slipway build", "load", "import" or "bootstrap".',
-    );
-  }
-  if (flags.pull !== undefined && !/^(?:missing|never)$/.test(flags.pull))
-    throw usageError(`invalid argument "${flags.pull}" for --pull`, 'Use missing or never.');
+  if (flags.pull !== undefined && !/^(?:always|missing|never)$/.test(flags.pull))
+    throw usageError(`invalid argument "${flags.pull}" for --pull`, 'Use always, missing or never.');
   if (flags['disable-content-trust'] === false)
     throw usageError('--disable-content-trust=false asks for signed images, and this version does not check signatures');
   if (flags['log-driver'] === 'none' && flags['log-opt'].length > 0) throw usageError('--log-opt does not go with --log-driver none');
