@@ -1,145 +1,81 @@
 import type { AuthConfig } from '../../api-types/registry.ts';
-import { EngineError } from '../../base/errors.ts';
-import { isLoopback, type RegistryAddress, registryAddress } from './address.ts';
-import { type Challenge, parseChallenges } from './challenge.ts';
-import { type RegistryAnswer, send } from './http.ts';
-import type { Registries } from './port.ts';
+import { sha256 } from '../../oci/digest.ts';
+import type { Reference } from '../../oci/reference.ts';
+import { Agents } from './agents.ts';
+import { Authorizer } from './authorizer.ts';
+import { type Credentials, credentialsOf } from './credentials.ts';
+import { Endpoint, type Net } from './endpoint.ts';
+import { HostTable, type Place, type RegistryHosts } from './hosts.ts';
+import { defaultTimeouts, type Timeouts } from './http.ts';
+import { login } from './login.ts';
+import type { Registries, Repository, RepositoryOptions } from './port.ts';
+import { HttpRepository, type Source } from './repository.ts';
+import { defaultRetries, mirrorRetries, type RetryPolicy } from './retry.ts';
 
-/** What token servers know this client as. */
-const clientId = 'slipway';
+export type RegistryClientOptions = {
+  hosts?: RegistryHosts | undefined;
+  timeouts?: Partial<Timeouts> | undefined;
+  retries?: Partial<RetryPolicy> | undefined;
+  /** For HTTP_PROXY, HTTPS_PROXY and NO_PROXY; the process's when not given. */
+  env?: Record<string, string | undefined> | undefined;
+};
 
-type Credentials = { username: string; password: string; refreshToken: string };
-type Token = { token: string; refreshToken: string };
+const maxEndpoints = 500;
+const maxAuthorizers = 500;
+const anonymous: AuthConfig = {};
 
-/** Registries over HTTP. Holds nothing between calls. */
-export class RegistryClient implements Pick<Registries, 'login'> {
-  async login(auth: AuthConfig, { signal }: { signal?: AbortSignal } = {}): Promise<{ identityToken: string }> {
-    const address = registryAddress(auth.serveraddress ?? '');
-    const credentials = credentialsOf(auth);
-    if (!address.insecure) return loginAt(`https://${address.host}`, address, credentials, signal);
-    try {
-      return await loginAt(`https://${address.host}`, address, credentials, signal);
-    } catch (error) {
-      if (!(error instanceof EngineError) || error.code !== 'REGISTRY_UNREACHABLE') throw error;
-      return loginAt(`http://${address.host}`, address, credentials, signal);
-    }
+/** Registries over HTTP. Keeps connections, tokens, and what it has found out about hosts. */
+export class RegistryClient implements Registries {
+  readonly #net: Net;
+  readonly #endpoints = new Map<string, Endpoint>();
+  readonly #authorizers = new Map<string, Authorizer>();
+
+  /** InvalidArgument `REGISTRY_ADDRESS_INVALID` for configured hosts and mirrors that are none. */
+  constructor({ hosts: configured = {}, timeouts, retries, env = process.env }: RegistryClientOptions = {}) {
+    const hosts = new HostTable(configured);
+    this.#net = {
+      hosts,
+      agents: new Agents(hosts, env),
+      timeouts: { ...defaultTimeouts, ...timeouts },
+      retries: { ...defaultRetries, ...retries },
+    };
   }
-}
 
-async function loginAt(
-  base: string,
-  { insecure }: RegistryAddress,
-  credentials: Credentials,
-  signal: AbortSignal | undefined,
-): Promise<{ identityToken: string }> {
-  const url = new URL('/v2/', base);
-  const ping = await send({ method: 'GET', url, insecure, signal });
-  const challenges = parseChallenges(ping.headers['www-authenticate']);
-  const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
-  const basic = challenges.find(({ scheme }) => scheme === 'basic');
-  let authorization: string | undefined;
-  let identityToken = credentials.refreshToken;
-  if (bearer !== undefined) {
-    const { token, refreshToken } = await fetchToken(bearer, url, credentials, { insecure, signal });
-    authorization = `Bearer ${token}`;
-    identityToken = refreshToken;
-  } else if (basic !== undefined) {
-    authorization = basicHeader(credentials);
-    if (authorization === undefined) throw unauthorized(`Get "${url.href}": no basic auth credentials`);
+  login(auth: AuthConfig, { signal }: { signal?: AbortSignal } = {}): Promise<{ identityToken: string }> {
+    return login(auth.serveraddress ?? '', credentialsOf(auth), this.#net, signal);
   }
-  const answer = authorization === undefined ? ping : await send({ method: 'GET', url, insecure, signal, headers: { authorization } });
-  if (answer.status === 200) return { identityToken };
-  const message = `login attempt to ${url.href} failed with status: ${answer.status} ${answer.reason}`;
-  if (answer.status === 401 || answer.status === 403) throw unauthorized(message);
-  throw new EngineError('Unavailable', 'REGISTRY_ANSWER_INVALID', message);
-}
 
-/** Docker's token authentication: GET with the password, or, with a refresh token, OAuth 2's POST. */
-async function fetchToken(
-  { parameters }: Challenge,
-  registry: URL,
-  credentials: Credentials,
-  options: { insecure: boolean; signal: AbortSignal | undefined },
-): Promise<Token> {
-  const realm = checkRealm(parameters.realm, registry);
-  const insecure = options.insecure && isLoopback(realm.hostname);
-  const { service = '', scope } = parameters;
-  if (credentials.refreshToken !== '') {
-    const form = new URLSearchParams({
-      service,
-      client_id: clientId,
-      grant_type: 'refresh_token',
-      refresh_token: credentials.refreshToken,
+  repository(reference: Pick<Reference, 'domain' | 'path'>, { auth, actions = 'pull' }: RepositoryOptions = {}): Repository {
+    const { hosts } = this.#net;
+    const { domain, path } = reference;
+    return new HttpRepository({
+      reference: { domain, path },
+      actions,
+      registry: this.#source(hosts.registry(domain), auth ?? anonymous),
+      // One's password for the registry is not the mirror's business.
+      mirrors: actions === 'pull' ? hosts.mirrors(domain).map((place) => this.#source(place, anonymous, mirrorRetries)) : [],
+      elsewhere: (host) => this.#source({ host, prefix: '', insecure: hosts.isInsecure(host) }, anonymous),
     });
-    if (scope !== undefined) form.set('scope', scope);
-    const headers = { 'Content-Type': 'application/x-www-form-urlencoded' };
-    const answer = await send({ method: 'POST', url: realm, headers, body: form.toString(), insecure, signal: options.signal });
-    return readToken(answer, registry, credentials);
   }
-  if (service !== '') realm.searchParams.set('service', service);
-  if (scope !== undefined) realm.searchParams.set('scope', scope);
-  realm.searchParams.set('offline_token', 'true');
-  realm.searchParams.set('client_id', clientId);
-  const authorization = basicHeader(credentials);
-  if (authorization !== undefined) realm.searchParams.set('account', credentials.username);
-  const headers = authorization === undefined ? {} : { authorization };
-  return readToken(await send({ method: 'GET', url: realm, headers, insecure, signal: options.signal }), registry, credentials);
-}
 
-/** A registry that is spoken to in secret must not have the password sent elsewhere in the clear. */
-function checkRealm(realm: string | undefined, registry: URL): URL {
-  const url = URL.parse(realm ?? '');
-  const wrong = (why: string) =>
-    new EngineError('Unavailable', 'REGISTRY_ANSWER_INVALID', `the registry ${registry.host} sends to a token server that ${why}`);
-  if (url === null || !['http:', 'https:'].includes(url.protocol)) throw wrong(`is no web address: "${(realm ?? '').slice(0, 200)}"`);
-  if (registry.protocol === 'https:' && url.protocol === 'http:' && !isLoopback(url.hostname))
-    throw wrong(`is not encrypted: ${url.origin}`);
-  return url;
-}
-
-function readToken({ status, reason, body }: RegistryAnswer, registry: URL, credentials: Credentials): Token {
-  const json = parseObject(body);
-  if (status === 401 || status === 403) {
-    throw unauthorized(`Get "${registry.href}": unauthorized: ${detailOf(json) ?? 'incorrect username or password'}`);
+  #source(place: Place, auth: AuthConfig, retries?: RetryPolicy): Source {
+    const key = JSON.stringify([place.host, place.prefix, place.insecure, retries !== undefined]);
+    const endpoint = remember(this.#endpoints, key, maxEndpoints, () => new Endpoint(place, this.#net, retries));
+    return { endpoint, as: this.#authorizer(key, credentialsOf(auth)) };
   }
-  const token = json?.access_token ?? json?.token;
-  if (status !== 200 || typeof token !== 'string' || token === '') {
-    const why = status === 200 ? 'gave no token' : `answered ${status} ${reason}`;
-    throw new EngineError('Unavailable', 'REGISTRY_ANSWER_INVALID', `Get "${registry.href}": the token server ${why}`);
-  }
-  const refresh = json?.refresh_token;
-  return { token, refreshToken: typeof refresh === 'string' ? refresh : credentials.refreshToken };
-}
 
-/** `{"errors": [{"message": "…"}]}` or `{"details": "…"}`. */
-function detailOf(json: Record<string, unknown> | undefined): string | undefined {
-  const first: unknown = Array.isArray(json?.errors) ? json.errors[0] : undefined;
-  const message = typeof first === 'object' && first !== null && 'message' in first ? first.message : json?.details;
-  return typeof message === 'string' && message !== '' ? message.slice(0, 500) : undefined;
-}
-
-function parseObject(text: string): Record<string, unknown> | undefined {
-  try {
-    const json: unknown = JSON.parse(text);
-    return typeof json === 'object' && json !== null ? (json as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
+  #authorizer(place: string, credentials: Credentials): Authorizer {
+    const key = sha256(JSON.stringify([place, credentials]));
+    return remember(this.#authorizers, key, maxAuthorizers, () => new Authorizer(credentials, this.#net, this.#net.retries));
   }
 }
 
-function credentialsOf({ username = '', password = '', auth = '', identitytoken = '' }: AuthConfig): Credentials {
-  if (username !== '' || auth === '') return { username, password, refreshToken: identitytoken };
-  const text = Buffer.from(auth, 'base64').toString('utf8');
-  const colon = text.indexOf(':');
-  if (colon < 0) return { username, password, refreshToken: identitytoken };
-  return { username: text.slice(0, colon), password: text.slice(colon + 1), refreshToken: identitytoken };
-}
-
-function basicHeader({ username, password }: Credentials): string | undefined {
-  if (username === '' || password === '') return undefined;
-  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-}
-
-function unauthorized(message: string): EngineError {
-  return new EngineError('Denied', 'UNAUTHORIZED', message, { hint: 'Check the user name and the password or token.' });
+/** What was used longest ago is forgotten first. */
+function remember<T>(map: Map<string, T>, key: string, most: number, make: () => T): T {
+  const value = map.get(key) ?? make();
+  map.delete(key);
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > most && oldest !== undefined) map.delete(oldest);
+  return value;
 }

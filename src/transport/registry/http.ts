@@ -1,83 +1,158 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { type ClientRequest, type IncomingMessage, Agent as PlainAgent, request as requestPlain } from 'node:http';
-import { request as requestSecure, Agent as SecureAgent } from 'node:https';
-import { join } from 'node:path';
-import { getCACertificates } from 'node:tls';
+import { type ClientRequest, type IncomingMessage, type Agent as PlainAgent, request as requestPlain } from 'node:http';
+import { request as requestSecure, type Agent as SecureAgent } from 'node:https';
 import { EngineError, isErrno } from '../../base/errors.ts';
+import { HttpAnswer } from './answer.ts';
 
-export type RegistryRequest = {
-  method: 'GET' | 'POST';
-  url: URL;
-  headers?: Record<string, string>;
-  body?: string;
-  /** Whoever answers is taken for the registry. */
-  insecure: boolean;
-  signal?: AbortSignal | undefined;
+export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** A body of known length. `chunks` is asked for once a request; more than `length` is not sent. */
+export type HttpBody = {
+  readonly length: number;
+  readonly chunks: () => AsyncIterable<Uint8Array>;
+  readonly onSent?: (bytes: number) => void;
 };
-export type RegistryAnswer = { status: number; reason: string; headers: IncomingMessage['headers']; body: string };
 
-const timeoutMs = 15_000;
-/** Tokens and errors are smaller; more is not read. */
-const maxBodyBytes = 1024 * 1024;
-const certificatesDirectory = '/etc/docker/certs.d';
+export type Timeouts = {
+  /** Until the connection stands, TLS included. */
+  readonly connectMs: number;
+  /** From the last byte of the request to the answer's status. */
+  readonly answerMs: number;
+  /** Between two bytes, in either direction. */
+  readonly stallMs: number;
+};
 
-/** One request and its whole answer, redirects not followed. Unavailable `REGISTRY_UNREACHABLE` names the address and why. Proxies are the environment's. */
-export async function send(request: RegistryRequest): Promise<RegistryAnswer> {
-  const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(request.signal === undefined ? [] : [request.signal])]);
-  const sent = await open(request, signal);
+export const defaultTimeouts: Timeouts = { connectMs: 15_000, answerMs: 60_000, stallMs: 60_000 };
+
+export type HttpRequest = {
+  readonly method: HttpMethod;
+  readonly url: URL;
+  readonly headers?: Record<string, string> | undefined;
+  readonly body?: Buffer | HttpBody | undefined;
+  readonly agent: PlainAgent | SecureAgent;
+  readonly timeouts: Timeouts;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/**
+ * Sends one request and gives the answer as soon as its status is there; redirects are not followed. The caller reads the answer's body or discards it.
+ * Unavailable `REGISTRY_UNREACHABLE` names the address and why. What the body's source throws comes through as it is.
+ */
+export async function exchange(request: HttpRequest): Promise<HttpAnswer> {
+  const { url, signal, timeouts } = request;
+  signal?.throwIfAborted();
+  const sent = open(request);
+  const source: { error?: unknown } = {};
   try {
-    return await new Promise<RegistryAnswer>((resolve, reject) => {
-      sent.on('error', reject);
-      sent.on('response', (response) => readAll(response).then(resolve, reject));
-      sent.end(request.body);
-    });
+    const response = await answerTo(sent, request, source);
+    return new HttpAnswer(response, { url, stallMs: timeouts.stallMs, signal });
   } catch (cause) {
-    if (request.signal?.aborted) throw request.signal.reason;
-    if (cause instanceof EngineError) throw cause;
-    const why = signal.aborted ? `no answer within ${timeoutMs / 1000} seconds` : reasonOf(cause, request.url);
-    throw new EngineError('Unavailable', 'REGISTRY_UNREACHABLE', `Get "${request.url.href}": ${why}`, { cause });
-  } finally {
     sent.destroy();
+    signal?.throwIfAborted();
+    if ('error' in source) throw source.error;
+    throw cause instanceof EngineError ? cause : unreachable(request.method, url, reasonOf(cause, url), cause);
   }
 }
 
-async function open({ method, url, headers = {}, body, insecure }: RegistryRequest, signal: AbortSignal): Promise<ClientRequest> {
-  const length = body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(body)) };
-  const options = { method, headers: { 'User-Agent': 'slipway', ...headers, ...length }, signal };
-  if (url.protocol === 'http:') return requestPlain(url, { ...options, agent: new PlainAgent({ proxyEnv: process.env }) });
-  const trust = insecure ? { rejectUnauthorized: false } : { ca: await authorities(url.host) };
-  return requestSecure(url, { ...options, agent: new SecureAgent({ ...trust, proxyEnv: process.env }) });
+function open({ method, url, headers, body, agent, signal }: HttpRequest): ClientRequest {
+  const length = body === undefined && ['GET', 'HEAD', 'DELETE'].includes(method) ? {} : { 'Content-Length': String(body?.length ?? 0) };
+  const options = {
+    method,
+    agent,
+    headers: { 'User-Agent': 'slipway', ...headers, ...length },
+    ...(signal === undefined ? {} : { signal }),
+  };
+  return url.protocol === 'https:' ? requestSecure(url, options) : requestPlain(url, options);
 }
 
-/** The host's own authorities, and those that its administrator trusts for this registry, where Docker looks for them. */
-async function authorities(host: string): Promise<string[]> {
-  const folder = join(certificatesDirectory, host);
-  const own = [...getCACertificates('default'), ...getCACertificates('system')];
-  try {
-    const names = (await readdir(folder)).filter((name) => name.endsWith('.crt'));
-    return [...own, ...(await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8'))))];
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return own;
-    throw error;
-  }
-}
-
-async function readAll(response: IncomingMessage): Promise<RegistryAnswer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxBodyBytes) {
-      throw new EngineError('Unavailable', 'REGISTRY_ANSWER_INVALID', `a registry's answer has more than ${maxBodyBytes} bytes`);
+function answerTo(sent: ClientRequest, { url, body, timeouts }: HttpRequest, source: { error?: unknown }): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const within = (ms: number, what: string) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => sent.destroy(new TimedOut(`${what} within ${ms / 1000} seconds`)), ms);
+    };
+    const settled = () => clearTimeout(timer);
+    sent.on('error', (error) => {
+      settled();
+      reject(error);
+    });
+    // Without an answer and without an error, as after a destroy.
+    sent.on('close', () => {
+      settled();
+      reject(new Error('the connection was closed'));
+    });
+    sent.on('response', (response) => {
+      settled();
+      resolve(response);
+    });
+    within(timeouts.connectMs, 'no connection');
+    sent.once('socket', (socket) => {
+      if (!socket.connecting) return settled();
+      socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', settled);
+    });
+    sent.once('finish', () => within(timeouts.answerMs, 'no answer'));
+    if (body === undefined || Buffer.isBuffer(body)) {
+      sent.end(body);
+      return;
     }
-    chunks.push(chunk);
+    pump(sent, body, timeouts.stallMs).catch((error) => {
+      source.error = error;
+      sent.destroy();
+    });
+  });
+}
+
+class TimedOut extends Error {
+  readonly code = 'ETIMEDOUT';
+}
+
+/** Writes a body as fast as it is taken. Ends early when the registry has answered, or is gone. */
+async function pump(sent: ClientRequest, body: HttpBody, stallMs: number): Promise<void> {
+  let answered = false;
+  sent.once('response', () => {
+    answered = true;
+  });
+  let left = body.length;
+  for await (const chunk of body.chunks()) {
+    if (sent.destroyed || answered) return;
+    const part = chunk.length > left ? chunk.subarray(0, left) : chunk;
+    left -= part.length;
+    if (!sent.write(part)) await drained(sent, stallMs);
+    if (sent.destroyed) return;
+    body.onSent?.(part.length);
+    if (left === 0) break;
   }
-  const { statusCode = 0, statusMessage = '', headers } = response;
-  return { status: statusCode, reason: statusMessage, headers, body: Buffer.concat(chunks).toString('utf8') };
+  if (left > 0 && !answered && !sent.destroyed) {
+    throw new EngineError('DataLoss', 'BLOB_SOURCE_SHORT', `what is uploaded ends ${left} bytes before its size`);
+  }
+  if (!answered) sent.end();
+}
+
+function drained(sent: ClientRequest, stallMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => sent.destroy(new TimedOut(`nothing was taken within ${stallMs / 1000} seconds`)), stallMs);
+    const go = () => {
+      clearTimeout(timer);
+      sent.off('drain', go).off('close', go).off('response', go);
+      resolve();
+    };
+    sent.on('drain', go).on('close', go).on('response', go);
+  });
+}
+
+/** The address as errors show it: what follows the `?` may be a signature that lets anybody in. */
+export function shown(url: URL): string {
+  return `${url.origin}${url.pathname}`;
+}
+
+export function unreachable(method: HttpMethod, url: URL, why: string, cause?: unknown): EngineError {
+  const verb = `${method[0]}${method.slice(1).toLowerCase()}`;
+  return new EngineError('Unavailable', 'REGISTRY_UNREACHABLE', `${verb} "${shown(url)}": ${why}`, { cause });
 }
 
 /** In the words of Go's network library, which people and clients know. An error of several addresses tried has its reasons inside. */
 function reasonOf(cause: unknown, { host, hostname }: Pick<URL, 'host' | 'hostname'>): string {
+  if (cause instanceof TimedOut) return cause.message;
   if (cause instanceof AggregateError) return [...new Set(cause.errors.map((each) => reasonOf(each, { host, hostname })))].join('; ');
   if (isErrno(cause, 'ECONNREFUSED')) return `dial tcp ${host}: connect: connection refused`;
   if (isErrno(cause, 'ENOTFOUND', 'EAI_AGAIN')) return `dial tcp: lookup ${hostname}: no such host`;

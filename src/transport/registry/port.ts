@@ -40,7 +40,7 @@ export type BlobSource = { read(offset: number): AsyncIterable<Uint8Array> };
  * One repository. Every call retries what may pass (429, 5xx, broken connections) with backoff, heeding Retry-After, and limits how many requests run at once a host.
  *
  * Errors: NotFound `MANIFEST_UNKNOWN`, `BLOB_UNKNOWN`, `REPOSITORY_UNKNOWN`; Denied `UNAUTHORIZED`, `DENIED`; Unavailable `REGISTRY_UNREACHABLE`,
- * `REGISTRY_FAILED`, `RATE_LIMITED`; DataLoss `BLOB_DIGEST_MISMATCH`, `MANIFEST_DIGEST_MISMATCH`. Messages name the repository and the blob or tag.
+ * `REGISTRY_FAILED`, `REGISTRY_ANSWER_INVALID`, `RATE_LIMITED`; InvalidArgument `REGISTRY_REFUSED`; Unsupported `REGISTRY_UNSUPPORTED`; DataLoss `BLOB_DIGEST_MISMATCH`, `MANIFEST_DIGEST_MISMATCH`. Messages name the repository and the blob or tag.
  */
 export interface Repository {
   /** `registry.example:5000/team/web`, as `repositoryOf` spells it. */
@@ -54,10 +54,10 @@ export interface Repository {
   hasBlob(digest: Digest, options?: RequestOptions): Promise<boolean>;
   /**
    * A blob from `offset` (0 when not given) to its end, in one stream that goes on by range requests when the connection breaks. Never more than the descriptor's
-   * size. From 0 the digest is checked and the last bytes are followed by DataLoss when it is wrong; from elsewhere the caller checks.
+   * size. `urls` are asked after the registry, for nondistributable layers only. From 0 the digest is checked and the last bytes are followed by DataLoss when it is wrong; from elsewhere the caller checks.
    */
   blob(
-    descriptor: Pick<Descriptor, 'digest' | 'size' | 'urls'>,
+    descriptor: Pick<Descriptor, 'digest' | 'size' | 'urls'> & { mediaType?: string | undefined },
     options?: TransferOptions & { offset?: number },
   ): AsyncIterable<Uint8Array>;
   /**
@@ -76,6 +76,9 @@ export interface Repository {
     options?: TransferOptions & { mountFrom?: readonly string[] | undefined },
   ): Promise<'present' | 'mounted' | 'uploaded'>;
   tags(options?: RequestOptions): Promise<string[]>;
-  /** What refers to a manifest (signatures, attestations): the referrers API, or the tag `sha256-<hex>` where there is none. */
-  referrers(digest: Digest, options?: RequestOptions): Promise<Descriptor[]>;
+  /**
+   * What refers to a manifest (signatures, attestations), of one type where that is given: the referrers API, or the tag `sha256-<hex>` where there is none. `putManifest`
+   * keeps that tag for manifests with a subject, as the specification asks.
+   */
+  referrers(digest: Digest, options?: RequestOptions & { artifactType?: string | undefined }): Promise<Descriptor[]>;
 }
