@@ -1,6 +1,8 @@
 import type { Job } from '../store/port.ts';
 import { applyLayers } from './apply/job.ts';
 import { scan } from './archives/scan.ts';
+import { buildChunked } from './chunked/build-job.ts';
+import { pullChunked } from './chunked/pull-job.ts';
 import { makeFrames } from './frames/job.ts';
 import { layerGroups } from './layers/groups-job.ts';
 import { layerStack, layerTree, layerWeights } from './layers/layer-tree-job.ts';
@@ -18,6 +20,8 @@ export const transportJobs: Record<string, Job> = {
   'transport.layer-weights': layerWeights,
   'transport.layer-stack': layerStack,
   'transport.layer-groups': layerGroups,
+  'transport.chunked-build': buildChunked,
+  'transport.chunked-pull': pullChunked,
   'transport.tar': tarToFile,
   'transport.export': exportToPipe,
   'transport.scan': scan,

@@ -1,0 +1,102 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { EngineError } from '../../base/errors.ts';
+import type { Blobs } from '../../store/port.ts';
+import type { TransferProgress } from '../port.ts';
+import type { Repository } from '../registry/port.ts';
+import { type FetchRequest, journalRow, maxRequests } from './remote.ts';
+
+/** Fetches what a job asks for (remote.ts), on the main thread. */
+export class Fetcher {
+  readonly shared = new SharedArrayBuffer(4 * (1 + maxRequests + 1));
+  readonly #state = new Int32Array(this.shared);
+  readonly #repository: Repository | undefined;
+  readonly #blobs: Blobs;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #onProgress: ((progress: TransferProgress) => void) | undefined;
+  readonly #running = new Set<Promise<void>>();
+  bytesReceived = 0;
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    repository: Repository | undefined,
+    blobs: Blobs,
+    options: { signal?: AbortSignal | undefined; onProgress?: ((progress: TransferProgress) => void) | undefined },
+  ) {
+    this.#repository = repository;
+    this.#blobs = blobs;
+    this.#signal = options.signal === undefined ? this.#abort.signal : AbortSignal.any([options.signal, this.#abort.signal]);
+    this.#onProgress = options.onProgress;
+  }
+
+  take(request: FetchRequest): void {
+    const fetching = (request.kind === 'whole' ? this.#whole(request) : this.#ranges(request)).catch((error: unknown) => this.#fail(error));
+    this.#running.add(fetching);
+    void fetching.finally(() => this.#running.delete(fetching));
+  }
+
+  /** What made fetching fail says more than the job that waited for it. */
+  reasonOf(error: unknown): unknown {
+    return this.#failure === undefined ? error : this.#failure.error;
+  }
+
+  /** Ends what is under way and waits for it. */
+  async end(): Promise<void> {
+    this.#abort.abort();
+    await Promise.allSettled(this.#running);
+  }
+
+  get #from(): Repository {
+    if (this.#repository === undefined) throw new EngineError('Internal', 'NO_REPOSITORY', 'a job asked for bytes of no repository');
+    return this.#repository;
+  }
+
+  async #whole({ slot, blob }: Extract<FetchRequest, { kind: 'whole' }>): Promise<void> {
+    const expected = { digest: blob.digest, sizeBytes: blob.size };
+    const meter = this.#meter(blob.digest, blob.size);
+    await this.#blobs.put(this.#from.blob(blob, { signal: this.#signal, onBytes: meter }), expected, { signal: this.#signal });
+    this.#count(slot);
+  }
+
+  async #ranges({ slot, blob, ranges, file }: Extract<FetchRequest, { kind: 'ranges' }>): Promise<void> {
+    const total = ranges.reduce((sum, { length }) => sum + length, 0);
+    const meter = this.#meter(blob.digest, total);
+    await using parts = await open(file, 'r+');
+    await using journal = await open(`${file}.ranges`, 'a', 0o600);
+    for await (const { offset, bytes } of this.#from.parts(blob, ranges, { signal: this.#signal, onBytes: meter })) {
+      await writeAt(parts, bytes, offset);
+      const row = Buffer.alloc(journalRow);
+      row.writeDoubleLE(offset, 0);
+      row.writeDoubleLE(bytes.length, 8);
+      await journal.write(row);
+      this.#count(slot);
+    }
+  }
+
+  #meter(digest: string, total: number): (count: number) => void {
+    const id = digest.slice(7, 19);
+    let current = 0;
+    return (count) => {
+      this.bytesReceived += count;
+      current += count;
+      this.#onProgress?.({ id, status: 'Downloading', current, total });
+    };
+  }
+
+  #count(slot: number): void {
+    Atomics.add(this.#state, slot, 1);
+    Atomics.notify(this.#state, slot);
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    Atomics.store(this.#state, 0, 1);
+    this.#abort.abort();
+  }
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+  }
+}

@@ -1,0 +1,175 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Digest, type Hex, hexOf } from '../../oci/digest.ts';
+import type { TreeId, TreeRef } from '../../store/model.ts';
+import type { TreeContext } from '../../store/port.ts';
+import type { ChunkId } from '../frames/model.ts';
+import { Assembler, type ObjectPlan, planObject, type Sources } from './assemble.ts';
+import { invalidForm } from './errors.ts';
+import { type DeltaFile, decodeHead, type Head, type HeadLayerEntry } from './head.ts';
+import { findLocalChunks, locateChunks } from './locate.ts';
+import { importLayerTree, Presence, presentTree, readTree, type TreeOnTheWay } from './receive-tree.ts';
+import { Remote, type RemoteBlob } from './remote.ts';
+import { StreamCache } from './stream/cache.ts';
+import { localStreams, type ReceivedStream, StreamReceiver } from './stream/receive.ts';
+
+export type ChunkedPullParams = {
+  /** Names the image in errors. */
+  readonly what: string;
+  /** Among the store's blobs. */
+  readonly head: Digest;
+  /** The manifest's layers. */
+  readonly blobs: readonly RemoteBlob[];
+  readonly near: readonly TreeId[];
+  /** remote.ts */
+  readonly shared: SharedArrayBuffer;
+  /** `layers`: nothing but the trees of the layers, without content. */
+  readonly want: 'image' | 'layers';
+};
+
+/** Of the head's layer in this place: its tree here. */
+export type ImportedLayer = TreeRef & { readonly whole: boolean };
+export type ChunkedPullResult =
+  | { readonly kind: 'done'; readonly tree: TreeRef | undefined; readonly layers: readonly ImportedLayer[]; readonly objects: number }
+  /** Content that is in no table: it is in these layers, places in the manifest, which have none. */
+  | { readonly kind: 'lacking'; readonly layers: readonly number[] };
+
+export type ChunkedPullProgress = { readonly kind: 'assembled'; readonly bytes: number; readonly total: number };
+
+const reportBytes = 4 << 20;
+
+/** Job `transport.chunked-pull`. */
+export function pullChunked(context: TreeContext, params: ChunkedPullParams): ChunkedPullResult {
+  const remote = new Remote(context, params.shared);
+  try {
+    const result = new ChunkedPull(context, params, remote).run();
+    if (result.kind === 'done') remote.forget();
+    return result;
+  } finally {
+    remote.close();
+  }
+}
+
+class ChunkedPull {
+  readonly #context: TreeContext;
+  readonly #params: ChunkedPullParams;
+  readonly #remote: Remote;
+  readonly #presence: Presence;
+  readonly #head: Head;
+
+  constructor(context: TreeContext, params: ChunkedPullParams, remote: Remote) {
+    this.#context = context;
+    this.#params = params;
+    this.#remote = remote;
+    this.#presence = new Presence(context);
+    this.#head = decodeHead(
+      readFileSync(join(context.paths.blobs, 'sha256', hexOf(params.head))),
+      params.blobs,
+      `the head ${params.head} of ${params.what}`,
+    );
+  }
+
+  run(): ChunkedPullResult {
+    const { want, blobs, what, near } = this.#params;
+    const head = this.#head;
+    const tree = want === 'image' ? (presentTree(this.#context, head.tree) ?? head.tree) : undefined;
+    const layers = head.layers.map((layer) => presentTree(this.#context, layer.tree) ?? layer);
+    const receiver = new StreamReceiver(head, blobs, this.#remote, () => localStreams(this.#context, near), what);
+    const needed = [tree, ...layers.map((layer) => ('blob' in layer ? layer.tree : undefined))].filter(
+      (one) => one !== undefined && 'stream' in one,
+    );
+    if (needed.length > 0) receiver.request(needed);
+    if (tree === undefined || !('stream' in tree))
+      return { kind: 'done', tree, layers: this.#layers(layers, receiver, undefined), objects: 0 };
+
+    const stream = receiver.receive(tree);
+    const read = readTree(this.#context, tree, stream, this.#presence, `the tree stream of ${what}`);
+    const plans = this.#plan(read, findLocalChunks(read.missing, receiver.local));
+    if (plans === undefined) return this.#lacking();
+    this.#assemble(plans);
+    const made = this.#context.putRoot(read.root);
+    const own = { tree: tree.id, bytes: stream.bytes, chunks: stream.chunks, directories: read.directories };
+    const imported = this.#layers(layers, receiver, own);
+    this.#presence.settle();
+    new StreamCache(this.#context.paths).save(own);
+    return { kind: 'done', tree: made, layers: imported, objects: plans.length };
+  }
+
+  /** Undefined when chunks are in no table. */
+  #plan({ missing }: TreeOnTheWay, local: Sources['local']): ObjectPlan[] | undefined {
+    const { what, blobs } = this.#params;
+    const wanted = new Set<ChunkId>();
+    for (const { chunks } of missing) for (const { id } of chunks) if (!local.has(id)) wanted.add(id);
+    const { places } = locateChunks(wanted, this.#head, blobs, this.#remote);
+    const sources: Sources = { places, local, deltas: deltasByTarget(this.#head, blobs), presence: this.#presence, what };
+    const plans: ObjectPlan[] = [];
+    for (const object of missing) {
+      const plan = planObject(object, sources);
+      if (plan === undefined) return undefined;
+      plans.push(plan);
+    }
+    return plans;
+  }
+
+  #lacking(): ChunkedPullResult {
+    const layers = this.#head.packs.filter(({ table }) => table === undefined).map(({ blob }) => blob);
+    if (layers.length === 0) throw invalidForm(this.#params.what, 'content of it is in none of its packs');
+    return { kind: 'lacking', layers };
+  }
+
+  #assemble(plans: readonly ObjectPlan[]): void {
+    const total = plans.reduce((sum, { missing }) => sum + missing.size, 0);
+    let bytes = 0;
+    let reported = 0;
+    new Assembler(this.#context, this.#remote, (count) => {
+      bytes += count;
+      if (bytes - reported < reportBytes && bytes < total) return;
+      reported = bytes;
+      this.#context.report({ kind: 'assembled', bytes, total } satisfies ChunkedPullProgress);
+    }).run(plans);
+  }
+
+  /** Those that are here already as they are, the others out of their streams. */
+  #layers(layers: readonly (TreeRef | HeadLayerEntry)[], receiver: StreamReceiver, own: ReceivedOwn | undefined): ImportedLayer[] {
+    // What is not here was missing before: it may have come meanwhile.
+    const presence = own === undefined ? this.#presence : new Presence(this.#context);
+    const imported = layers.map((layer) => {
+      if (!('blob' in layer)) return { ...layer, whole: true };
+      const stream = withBase(receiver.receive(layer.tree), own);
+      const what = `the tree stream of layer ${this.#params.blobs[layer.blob]?.digest}`;
+      return importLayerTree(this.#context, layer.tree, stream, presence, what);
+    });
+    presence.settle();
+    return imported;
+  }
+}
+
+type ReceivedOwn = Parameters<StreamCache['save']>[0];
+
+/** A layer's stream has most from that of the image itself, whose directories were read a moment ago. */
+function withBase(stream: ReceivedStream, own: ReceivedOwn | undefined): ReceivedStream {
+  if (own === undefined) return stream;
+  const first = new Map<ChunkId, number>();
+  for (const [index, { id }] of own.chunks.entries()) if (!first.has(id)) first.set(id, index);
+  const ranges: { start: number; end: number; shift: number }[] = [];
+  let next = -1;
+  for (const { id, offset, length } of stream.chunks) {
+    const index = own.chunks[next]?.id === id ? next : first.get(id);
+    const chunk = index === undefined ? undefined : own.chunks[index];
+    next = index === undefined ? -1 : index + 1;
+    if (chunk === undefined) continue;
+    const last = ranges.at(-1);
+    if (last !== undefined && last.end === offset && last.shift === chunk.offset - offset) last.end = offset + length;
+    else ranges.push({ start: offset, end: offset + length, shift: chunk.offset - offset });
+  }
+  return { ...stream, shared: { base: own, ranges } };
+}
+
+function deltasByTarget(head: Head, blobs: readonly RemoteBlob[]): Sources['deltas'] {
+  const byTarget = new Map<Hex, (DeltaFile & { blobAt: RemoteBlob })[]>();
+  for (const delta of head.deltas) {
+    const blobAt = blobs[delta.blob];
+    if (blobAt !== undefined) byTarget.set(delta.target, [...(byTarget.get(delta.target) ?? []), { ...delta, blobAt }]);
+  }
+  return byTarget;
+}

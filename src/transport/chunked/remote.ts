@@ -1,0 +1,208 @@
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { EngineError, isErrno } from '../../base/errors.ts';
+import { type Digest, hexOf } from '../../oci/digest.ts';
+import type { StorePaths, TreeContext } from '../../store/port.ts';
+import type { ByteRange } from '../registry/port.ts';
+import { damagedContent } from './errors.ts';
+
+/**
+ * How a job gets bytes of a registry: it asks by a progress report, the main thread writes what comes into a file (fetcher.ts) and counts in shared memory, and the job reads what is there
+ * already while the rest is on its way. `state[0]` is 1 once fetching has failed; each request has a number of its own that counts its finished ranges.
+ */
+export type FetchRequest =
+  | { kind: 'ranges'; slot: number; blob: RemoteBlob; ranges: ByteRange[]; file: string }
+  /** A small blob that is kept, whole and checked, among the store's. */
+  | { kind: 'whole'; slot: number; blob: RemoteBlob };
+export type RemoteBlob = { digest: Digest; size: number };
+
+export const maxRequests = 30_000;
+const failedState = 1;
+/** Also how soon a failure is noticed. */
+const waitMs = 50;
+const staleMs = 3 * 24 * 3600 * 1000;
+export const journalRow = 16;
+
+/** Parts of blobs that were fetched are kept until the pull that they are for is done: a pull that was cut off goes on from them. */
+export function partsFolder(paths: StorePaths): string {
+  return join(paths.root, 'parts');
+}
+
+export class Remote {
+  readonly #context: TreeContext;
+  readonly #state: Int32Array;
+  readonly #folder: string;
+  readonly #fetched = new Map<Digest, FetchedParts>();
+  #nextSlot = 1;
+
+  constructor(context: TreeContext, shared: SharedArrayBuffer) {
+    this.#context = context;
+    this.#state = new Int32Array(shared);
+    this.#folder = partsFolder(context.paths);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    removeStale(this.#folder);
+  }
+
+  /** Asks for ranges of a blob, sorted and apart. Once for a blob. */
+  parts(blob: RemoteBlob, ranges: readonly ByteRange[]): FetchedParts {
+    const file = join(this.#folder, hexOf(blob.digest));
+    const missing = withoutCovered(ranges, readJournal(`${file}.ranges`));
+    closeSync(openSync(file, 'a', 0o600));
+    const slot = this.#takeSlot();
+    if (missing.length > 0) this.#ask({ kind: 'ranges', slot, blob, ranges: missing, file });
+    const fetched = new FetchedParts(blob, file, missing, (count) => this.#wait(slot, count));
+    this.#fetched.set(blob.digest, fetched);
+    return fetched;
+  }
+
+  /** Blobs as files of the store, fetched side by side when they are not there. */
+  whole(blobs: readonly RemoteBlob[]): Map<Digest, Buffer> {
+    const asked = blobs.map((blob) => ({ blob, path: join(this.#context.paths.blobs, 'sha256', hexOf(blob.digest)), slot: 0 }));
+    for (const one of asked) {
+      if (statSync(one.path, { throwIfNoEntry: false }) !== undefined) continue;
+      one.slot = this.#takeSlot();
+      this.#ask({ kind: 'whole', slot: one.slot, blob: one.blob });
+    }
+    const files = new Map<Digest, Buffer>();
+    for (const { blob, path, slot } of asked) {
+      if (slot > 0) this.#wait(slot, 1);
+      files.set(blob.digest, readFileSync(path));
+    }
+    return files;
+  }
+
+  close(): void {
+    for (const parts of this.#fetched.values()) parts.close();
+  }
+
+  /** The pull is done: what was fetched is in the store. */
+  forget(): void {
+    for (const parts of this.#fetched.values()) parts.remove();
+  }
+
+  #ask(request: FetchRequest): void {
+    this.#context.report(request);
+  }
+
+  #takeSlot(): number {
+    if (this.#nextSlot > maxRequests) throw new EngineError('Internal', 'TOO_MANY_REQUESTS', 'one pull asks for too many blobs');
+    return this.#nextSlot++;
+  }
+
+  #wait(slot: number, count: number): void {
+    for (;;) {
+      const done = Atomics.load(this.#state, slot);
+      if (done >= count) return;
+      // What failed is told by whoever fetches; this only ends the job.
+      if (Atomics.load(this.#state, 0) === failedState) throw new EngineError('Unavailable', 'FETCH_FAILED', 'fetching failed');
+      Atomics.wait(this.#state, slot, done, waitMs);
+    }
+  }
+}
+
+/** Ranges of one blob in a file, at their own offsets. */
+export class FetchedParts {
+  readonly blob: RemoteBlob;
+  readonly #file: string;
+  readonly #awaited: readonly ByteRange[];
+  readonly #wait: (count: number) => void;
+  #fd: number | undefined;
+  #ready = 0;
+
+  constructor(blob: RemoteBlob, file: string, awaited: readonly ByteRange[], wait: (count: number) => void) {
+    this.blob = blob;
+    this.#file = file;
+    this.#awaited = awaited;
+    this.#wait = wait;
+    this.#fd = openSync(file, 'r');
+  }
+
+  /** Waits until these bytes are there. They must lie in the ranges that were asked for. */
+  read(offset: number, length: number): Buffer {
+    this.#awaitEnd(offset + length);
+    const bytes = Buffer.allocUnsafe(length);
+    const count = readSync(this.#fd ?? -1, bytes, 0, length, offset);
+    if (count < length) throw this.damaged(`${length} bytes at ${offset}`, `${count} bytes`);
+    return bytes;
+  }
+
+  /** What was fetched is of no use: it is fetched again next time. */
+  damaged(expected: string, read: string): EngineError {
+    this.remove();
+    return damagedContent(`blob ${this.blob.digest}`, expected, read);
+  }
+
+  close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  remove(): void {
+    rmSync(this.#file, { force: true });
+    rmSync(`${this.#file}.ranges`, { force: true });
+  }
+
+  #awaitEnd(end: number): void {
+    let low = this.#ready;
+    let high = this.#awaited.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#awaited[middle] as ByteRange).offset < end) low = middle + 1;
+      else high = middle;
+    }
+    if (low === this.#ready) return;
+    this.#wait(low);
+    this.#ready = low;
+  }
+}
+
+/** The ranges that were written whole, sorted and joined. */
+export function readJournal(path: string): ByteRange[] {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return [];
+    throw error;
+  }
+  const ranges: ByteRange[] = [];
+  for (let at = 0; at + journalRow <= bytes.length; at += journalRow) {
+    ranges.push({ offset: bytes.readDoubleLE(at), length: bytes.readDoubleLE(at + 8) });
+  }
+  return joinRanges(ranges);
+}
+
+/** Sorted and without overlap; those that touch made one as long as that has at most `most` bytes. */
+export function joinRanges(ranges: readonly ByteRange[], most = Number.MAX_SAFE_INTEGER): ByteRange[] {
+  const joined: { offset: number; length: number }[] = [];
+  for (const { offset, length } of [...ranges].sort((a, b) => a.offset - b.offset)) {
+    const last = joined.at(-1);
+    const end = offset + length;
+    if (last !== undefined && offset <= last.offset + last.length && end - last.offset <= most) {
+      last.length = Math.max(last.length, end - last.offset);
+    } else if (last === undefined || end > last.offset + last.length) {
+      const from = Math.max(offset, last === undefined ? 0 : last.offset + last.length);
+      joined.push({ offset: from, length: end - from });
+    }
+  }
+  return joined;
+}
+
+function withoutCovered(ranges: readonly ByteRange[], covered: readonly ByteRange[]): ByteRange[] {
+  let next = 0;
+  return ranges.filter(({ offset, length }) => {
+    for (; next < covered.length; next++) {
+      const one = covered[next] as ByteRange; // within the bounds
+      if (one.offset + one.length > offset) return !(one.offset <= offset && one.offset + one.length >= offset + length);
+    }
+    return true;
+  });
+}
+
+function removeStale(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat !== undefined && stat.mtimeMs < Date.now() - staleMs) rmSync(path, { force: true });
+  }
+}

@@ -1,0 +1,206 @@
+import { readFile } from 'node:fs/promises';
+import { EngineError } from '../../base/errors.ts';
+import { maxConfigBytes } from '../../oci/config.ts';
+import { parseDigest } from '../../oci/digest.ts';
+import type { Descriptor } from '../../oci/image.ts';
+import type { KnownLayer, Store } from '../../store/port.ts';
+import type { FoundManifest, Repository } from '../registry/port.ts';
+import type { UnlayerResult } from '../untar/layer-job.ts';
+import type { ChunkedBuildParams, ChunkedBuildResult } from './build-job.ts';
+import { invalidForm } from './errors.ts';
+import { Fetcher } from './fetcher.ts';
+import { decodeHead } from './head.ts';
+import { type ChunkedManifest, encodeManifest, readManifest } from './manifest.ts';
+import type {
+  ChunkedBuild,
+  ChunkedBuildRequest,
+  ChunkedForm,
+  ChunkedOptions,
+  ChunkedPulled,
+  ChunkedPullOptions,
+  HeadLayer,
+} from './port.ts';
+import type { ChunkedPullParams, ChunkedPullProgress, ChunkedPullResult, ImportedLayer } from './pull-job.ts';
+import type { FetchRequest } from './remote.ts';
+
+/** The chunked form, over jobs that think and a fetcher that fetches what they ask for. */
+export class StoreChunkedForm implements ChunkedForm {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  async build(request: ChunkedBuildRequest, options: ChunkedOptions = {}): Promise<ChunkedBuild> {
+    const previous = await this.#previous(request, options);
+    const params = { tree: request.tree.id, layers: request.layers.map(plainLayer), form: request.form, previous };
+    const built = await this.#run<ChunkedBuildResult, Omit<ChunkedBuildParams, 'shared'>>(
+      'transport.chunked-build',
+      params,
+      request.previous?.repository,
+      options,
+    );
+    const made = new Set(built.result.made);
+    const blobs = built.result.layers.filter(({ digest }) => made.has(digest));
+    return {
+      manifest: encodeManifest(request.config, built.result.layers),
+      listed: [request.config, ...built.result.layers],
+      blobs,
+      explanation: [...built.result.explanation],
+      bytes: blobs.reduce((sum, { size }) => sum + size, 0),
+    };
+  }
+
+  async pull(repository: Repository, found: FoundManifest, options: ChunkedPullOptions = {}): Promise<ChunkedPulled> {
+    const what = `the chunked manifest ${found.descriptor.digest} of ${repository.name}`;
+    const document = readManifest(found, what);
+    let bytesReceived = 0;
+    const onBytes = (count: number) => {
+      bytesReceived += count;
+    };
+    const [config] = await Promise.all([
+      this.#small(repository, document.manifest.config, maxConfigBytes, options, onBytes),
+      this.#small(repository, document.head, Number.MAX_SAFE_INTEGER, options, onBytes),
+    ]);
+    const params = {
+      what: repository.name,
+      head: document.head.digest,
+      blobs: document.blobs,
+      near: options.near ?? [],
+      want: 'image' as const,
+    };
+    for (let attempt = 0; ; attempt++) {
+      const { result, received } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'shared'>>(
+        'transport.chunked-pull',
+        params,
+        repository,
+        options,
+      );
+      bytesReceived += received;
+      if (result.kind === 'done' && result.tree !== undefined) {
+        const layers = await this.#headLayers(document, result.layers);
+        return { tree: result.tree, config, manifest: document.manifest, layers, bytesReceived };
+      }
+      if (result.kind === 'done' || attempt > 0) throw invalidForm(what, 'content of it is in none of its blobs');
+      for (const place of result.layers) bytesReceived += await this.#unpackLayer(repository, document, place, options);
+    }
+  }
+
+  async layersOf(repository: Repository, found: FoundManifest, options: ChunkedOptions = {}): Promise<HeadLayer[]> {
+    const document = readManifest(found, `the chunked manifest ${found.descriptor.digest} of ${repository.name}`);
+    await this.#small(repository, document.head, Number.MAX_SAFE_INTEGER, options);
+    const params = { what: repository.name, head: document.head.digest, blobs: document.blobs, near: [], want: 'layers' as const };
+    const { result } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'shared'>>(
+      'transport.chunked-pull',
+      params,
+      repository,
+      options,
+    );
+    return result.kind === 'done' ? this.#headLayers(document, result.layers) : [];
+  }
+
+  /** The head of what the tag has now, fetched when it is not here. What cannot be read is not gone on from. */
+  async #previous({ previous }: ChunkedBuildRequest, options: ChunkedOptions): Promise<ChunkedBuildParams['previous']> {
+    if (previous === undefined) return undefined;
+    let document: ChunkedManifest;
+    try {
+      document = readManifest(previous.manifest, `the chunked manifest of ${previous.repository.name}`);
+    } catch (error) {
+      if (error instanceof EngineError && (error.kind === 'InvalidArgument' || error.kind === 'Unsupported')) return undefined;
+      throw error;
+    }
+    await this.#small(previous.repository, document.head, Number.MAX_SAFE_INTEGER, options);
+    return { head: document.head.digest, blobs: document.blobs };
+  }
+
+  /** A blob that is read whole, out of the store's or fetched into them. */
+  async #small(
+    repository: Repository,
+    { digest: text, size }: Pick<Descriptor, 'digest' | 'size'>,
+    limit: number,
+    { signal, lease }: ChunkedOptions,
+    onBytes?: (count: number) => void,
+  ): Promise<Buffer> {
+    const digest = parseDigest(text);
+    if (size > limit) throw invalidForm(`blob ${digest}`, `it has ${size} bytes, more than ${limit}`);
+    const { blobs } = this.#store;
+    await lease?.add('blob', digest);
+    if (!(await blobs.has(digest)))
+      await blobs.put(
+        repository.blob({ digest, size }, { signal, onBytes }),
+        { digest, sizeBytes: size },
+        signal === undefined ? {} : { signal },
+      );
+    return readFile(blobs.path(digest));
+  }
+
+  /** Runs a job that asks for bytes of the repository by its progress. */
+  async #run<R, P extends object>(
+    name: string,
+    params: P,
+    repository: Repository | undefined,
+    options: ChunkedOptions,
+  ): Promise<{ result: R; received: number }> {
+    const { signal, lease, onProgress } = options;
+    const fetcher = new Fetcher(repository, this.#store.blobs, { signal, onProgress });
+    const progress = (message: FetchRequest | ChunkedPullProgress | { kind?: undefined }) => {
+      if (message.kind === 'ranges' || message.kind === 'whole') fetcher.take(message);
+      else if (message.kind === 'assembled') onProgress?.({ status: 'Extracting', current: message.bytes, total: message.total });
+    };
+    try {
+      const result = await this.#store.jobs.run<R>(
+        name,
+        { ...params, shared: fetcher.shared },
+        // It waits for the network.
+        { signal, lease, lane: 'stream', onProgress: (message) => progress(message as FetchRequest) },
+      );
+      return { result, received: fetcher.bytesReceived };
+    } catch (error) {
+      throw fetcher.reasonOf(error);
+    } finally {
+      await fetcher.end();
+    }
+  }
+
+  async #headLayers({ head, blobs }: ChunkedManifest, imported: readonly ImportedLayer[]): Promise<HeadLayer[]> {
+    const { layers, packs } = decodeHead(await readFile(this.#store.blobs.path(head.digest)), blobs);
+    const tables = new Map(packs.map(({ blob, table }) => [blob, table === undefined ? undefined : blobs[table]]));
+    return layers.flatMap(({ blob, diffId, implied }, index) => {
+      const [listed, here, table] = [blobs[blob], imported[index], tables.get(blob)];
+      if (listed === undefined || here === undefined) return [];
+      const { digest, mediaType, size } = listed;
+      return [
+        {
+          digest,
+          diffId,
+          mediaType,
+          sizeBytes: size,
+          tree: here.id,
+          implied,
+          whole: here.whole,
+          ...(table === undefined ? {} : { table: { digest: table.digest, sizeBytes: table.size } }),
+        },
+      ];
+    });
+  }
+
+  /** A layer that was made elsewhere has no table: all of it is fetched and unpacked, and its files are here then. */
+  async #unpackLayer(repository: Repository, { blobs }: ChunkedManifest, place: number, options: ChunkedPullOptions): Promise<number> {
+    const blob = blobs[place];
+    if (blob === undefined) return 0;
+    let received = 0;
+    await this.#small(repository, blob, Number.MAX_SAFE_INTEGER, options, (count) => {
+      received += count;
+      options.onProgress?.({ id: blob.digest.slice(7, 19), status: 'Downloading', current: received, total: blob.size });
+    });
+    const { signal, lease } = options;
+    const params = { file: this.#store.blobs.path(blob.digest), what: `layer ${blob.digest}`, digest: blob.digest };
+    const unpacked = await this.#store.jobs.run<UnlayerResult>('transport.unlayer', params, { signal, lease });
+    if (unpacked.kind === 'needsLower') throw invalidForm(`layer ${blob.digest}`, unpacked.problem);
+    return received;
+  }
+}
+
+function plainLayer({ digest, sizeBytes, mediaType, diffId, tree, implied, table }: KnownLayer): ChunkedBuildParams['layers'][number] {
+  return { digest, sizeBytes, mediaType, diffId, tree, implied: [...implied], table };
+}
