@@ -1,12 +1,13 @@
 import type { ByteString } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
 import { type Digest, digestOf, type Hex, newHash } from '../../oci/digest.ts';
-import { TarReader } from '../../oci/tar/reader.ts';
+import { type MetTarMember, TarReader } from '../../oci/tar/reader.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import { compressionOf, type FileRange, rangeSize, readDecompressed, readRange } from '../compression.ts';
 import { Extractor } from './extractor.ts';
 import { type Directory, MutableTree } from './mutable-tree.ts';
+import { PlainBudget } from './plain-budget.ts';
 import { PathProblem, resolveDirectory } from './resolve.ts';
 
 /** An archive of an untar job: a tar, compressed or not, in a file or a part of one. */
@@ -31,6 +32,8 @@ export type UntarParams = {
   readonly chown?: { uid: number; gid: number } | undefined;
   /** The end marker may be missing. Layers never need theirs: a digest says whether they are whole. */
   readonly endOptional?: boolean | undefined;
+  /** What each layer may measure uncompressed, as `transport.unlayer` has it. */
+  readonly maxPlainBytes?: number | undefined;
 };
 
 export type UntarResult = TreeRef & { readonly sources: readonly { digest: Digest; diffId: Digest; sizeBytes: number }[] };
@@ -82,10 +85,15 @@ function extractionRoot(tree: MutableTree, params: UntarParams): Directory {
 async function untarSource(
   source: UntarSource,
   extractor: Extractor,
-  { kind, endOptional }: Pick<UntarParams, 'kind' | 'endOptional'>,
+  { kind, endOptional, maxPlainBytes }: Pick<UntarParams, 'kind' | 'endOptional' | 'maxPlainBytes'>,
   meter: (bytes: number) => void,
 ): Promise<{ digest: Digest; diffId: Digest; sizeBytes: number }> {
-  const reader = new TarReader(extractor.member, { what: source.what, requireEnd: kind === 'plain' && endOptional !== true });
+  const budget = new PlainBudget(source.what, kind === 'layer' ? maxPlainBytes : Number.POSITIVE_INFINITY);
+  const member = (met: MetTarMember) => {
+    if (met.sparse) budget.count(met.size, sizeBytes);
+    return extractor.member(met);
+  };
+  const reader = new TarReader(member, { what: source.what, requireEnd: kind === 'plain' && endOptional !== true });
   const sizeBytes = rangeSize(source, source.what);
   const compression = compressionOf(source);
   const tarHash = newHash();
@@ -93,6 +101,7 @@ async function untarSource(
   const wantsHash = kind === 'layer';
   const rawHash = compression === 'none' || !wantsHash ? undefined : newHash();
   const take = (chunk: Buffer) => {
+    budget.count(chunk.length, sizeBytes);
     if (wantsHash) tarHash.update(chunk);
     reader.push(chunk);
     meter(chunk.length);

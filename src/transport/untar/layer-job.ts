@@ -1,7 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import type { ByteString } from '../../base/bytes.ts';
-import { EngineError } from '../../base/errors.ts';
 import { type Digest, digestOf, type Hex, newHash } from '../../oci/digest.ts';
 import { TarReader } from '../../oci/tar/reader.ts';
 import type { TreeRef } from '../../store/model.ts';
@@ -11,6 +10,7 @@ import { Extractor } from './extractor.ts';
 import { GrowingFile } from './growing-file.ts';
 import { damaged, isMalformed } from './job.ts';
 import { MutableTree } from './mutable-tree.ts';
+import { PlainBudget } from './plain-budget.ts';
 import { NeedsLower } from './resolve.ts';
 
 export type UnlayerParams = FileRange & {
@@ -28,7 +28,7 @@ export type UnlayerParams = FileRange & {
 
 /**
  * `layer`: the layer's own tree, digests checked. `needsLower`: the layer has something that only the layers below can tell (a hard link to a file of theirs), so that it has
- * to be unpacked on top of them with `transport.untar`; nothing was checked and nothing is kept.
+ * to be unpacked on top of them with `transport.untar`; only the blob's digest was checked, and nothing is kept.
  */
 export type UnlayerResult =
   | (TreeRef & {
@@ -46,9 +46,6 @@ export type UnlayerProgress = { readonly bytes: number };
 
 const readBytes = 512 * 1024;
 const reportEveryBytes = 4 * 1024 * 1024;
-const leastPlainBytes = 16 * 2 ** 30;
-/** Text and zeros compress further, but not by the gigabyte; gzip ends at 1,032. */
-const plainRatio = 200;
 
 /** Job `transport.unlayer`: a layer becomes a tree of its own (docs/formats/layers.md), while its blob still arrives. Nothing is kept unless its digests are what was expected. */
 export async function unlayer(context: TreeContext, params: UnlayerParams): Promise<UnlayerResult> {
@@ -56,9 +53,9 @@ export async function unlayer(context: TreeContext, params: UnlayerParams): Prom
   try {
     return await reading.read();
   } catch (error) {
-    if (error instanceof NeedsLower) return { kind: 'needsLower', problem: error.message };
     // Damaged bytes are seldom a sound tar still. That they are not what was expected says more than where reading them failed.
-    if (isMalformed(error)) await reading.checkDigest();
+    if (error instanceof NeedsLower || isMalformed(error)) await reading.checkDigest();
+    if (error instanceof NeedsLower) return { kind: 'needsLower', problem: error.message };
     throw error;
   } finally {
     reading.close();
@@ -71,16 +68,17 @@ class LayerReading {
   readonly #growing: GrowingFile | undefined;
   readonly #fd: number;
   readonly #start: number;
+  readonly #budget: PlainBudget;
   #rawHash = newHash();
   #bytes = 0;
   #reported = 0;
-  #plainBytes = 0;
 
   constructor(context: TreeContext, params: UnlayerParams) {
     this.#context = context;
     this.#params = params;
     this.#growing = params.growing === undefined ? undefined : new GrowingFile(params.growing);
     this.#start = params.offset ?? 0;
+    this.#budget = new PlainBudget(params.what, params.maxPlainBytes);
     this.#fd = openSync(params.file, 'r');
   }
 
@@ -102,14 +100,14 @@ class LayerReading {
     const reader = new TarReader(
       (member) => {
         // Zeros that nobody stored are read by whoever hashes the file.
-        if (member.sparse) this.#countPlain(member.size);
+        if (member.sparse) this.#budget.count(member.size, this.#bytes);
         return extractor.member(member);
       },
       { what, requireEnd: false },
     );
     const tarHash = newHash();
     for await (const chunk of this.#plain()) {
-      this.#countPlain(chunk.length);
+      this.#budget.count(chunk.length, this.#bytes);
       tarHash.update(chunk);
       reader.push(chunk);
     }
@@ -120,7 +118,7 @@ class LayerReading {
       throw damaged('BLOB_DAMAGED', what, this.#params.digest, digest);
     if (this.#params.diffId !== undefined && diffId !== this.#params.diffId)
       throw damaged('LAYER_DAMAGED', what, this.#params.diffId, diffId);
-    const sizes = { sizeBytes: this.#bytes, plainBytes: this.#plainBytes };
+    const sizes = { sizeBytes: this.#bytes, plainBytes: this.#budget.bytes };
     return { kind: 'layer', ...tree.finish(), implied: tree.unnamed(), digest, diffId, ...sizes };
   }
 
@@ -181,15 +179,6 @@ class LayerReading {
 
   #progress(): UnlayerProgress {
     return { bytes: this.#bytes };
-  }
-
-  #countPlain(bytes: number): void {
-    this.#plainBytes += bytes;
-    const limit = this.#params.maxPlainBytes ?? Math.max(leastPlainBytes, plainRatio * this.#bytes);
-    if (this.#plainBytes <= limit) return;
-    throw new EngineError('InvalidArgument', 'LAYER_TOO_LARGE', `${this.#params.what} has more than ${limit} bytes uncompressed`, {
-      hint: 'It looks like a decompression bomb, and was not unpacked.',
-    });
   }
 }
 
