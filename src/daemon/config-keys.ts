@@ -7,6 +7,7 @@ export type RawValue = string | number | boolean | readonly unknown[] | { readon
 export type Key = {
   /** In the file: `network.mtu` is `mtu` in `[network]`. */
   name: string;
+  /** '' for what is in the file only, and so for the variable. */
   flag: string;
   variable: string;
   placeholder: string;
@@ -18,7 +19,7 @@ export type Key = {
 
 function key(name: string, placeholder: string, help: string, options: Partial<Key> = {}): Key {
   const flag = options.flag ?? name.replace('.', '-');
-  const variable = `SLIPWAY_${name.toUpperCase().replace(/[.-]/g, '_')}`;
+  const variable = flag === '' ? '' : `SLIPWAY_${name.toUpperCase().replace(/[.-]/g, '_')}`;
   return { name, flag, variable, placeholder, help, list: false, inFile: true, ...options };
 }
 
@@ -56,6 +57,15 @@ export const keys: readonly Key[] = [
   key('default-shm-size', 'SIZE', 'size of /dev/shm where a container says nothing (default 64m)'),
   key('seccomp-profile', 'FILE', 'profile of containers that name none, or unconfined (default: built in)'),
   key('conmon', 'PATH', 'container monitor (default: conmon in PATH)'),
+  key('registries', '', 'mirrors, certificates and limits of registries, a table for each host', { flag: '' }),
+  key('insecure-registries', 'HOST', 'registry that may be spoken to over plain HTTP or with any certificate; may be repeated', {
+    flag: 'insecure-registry',
+    list: true,
+  }),
+  key('registry-mirrors', '[HOST=]MIRROR', "where a registry's images are pulled from first (HOST: docker.io); may be repeated", {
+    flag: 'registry-mirror',
+    list: true,
+  }),
   key('network.subnet', 'CIDR', "the default network's subnet (default: one that nothing on the host uses)"),
   key('network.pools', 'CIDR:BITS', "where other networks' subnets are picked from; may be repeated", { list: true }),
   key('network.ipv6-pool', 'CIDR', 'where IPv6 subnets are picked from (default: a unique local range of this root)'),

@@ -45,6 +45,7 @@ function flagParser(): Command {
     .exitOverride()
     .configureOutput({ writeErr() {}, writeOut() {} });
   for (const key of keys) {
+    if (key.flag === '') continue;
     const option = new Option(`--${key.flag} <${key.placeholder}>`, key.help);
     // A repeated flag adds to a list; of the others the last one counts.
     if (key.list) option.argParser((value, before: string | undefined) => (before === undefined ? value : `${before},${value}`));
@@ -114,7 +115,7 @@ function readFile(explicit: string | undefined, env: Readonly<Record<string, str
   }
 }
 
-/** Keys of a table as `network.mtu`. `[runtimes]` is one key: its names are the user's. */
+/** Keys of a table as `network.mtu`. `[runtimes]` and `[registries]` are one key each: their names are the user's. */
 function flatten(table: Record<string, unknown>, path: string, prefix: string): Map<string, Given> {
   const given = new Map<string, Given>();
   const nameOf = (key: Key) => (key.inFile ? key.name : '');

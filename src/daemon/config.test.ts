@@ -83,6 +83,40 @@ test('runtimes take arguments; limits, sizes, folders and addresses are read', (
   assert.deepEqual([config.cdiDirs, config.usernsRemap], [['/a', '/b'], 'me:us']);
 });
 
+test('registries have a table for each host; flags add mirrors and what is insecure', (t) => {
+  assert.deepEqual(loadConfig([], {}).registries, {});
+  const path = fileOf(
+    t,
+    'insecure-registries = ["a.example"]\n[registries."r.example:5000"]\nmirrors = ["m.example", "http://n.example/hub"]\nca = "/ca"\n' +
+      'cert = "/cert"\nkey = "/key"\nmax-requests = 3\n[registries."docker.io"]\ninsecure = true\n',
+  );
+  const files = { ca: '/ca', cert: '/cert', key: '/key' };
+  const none = { ca: undefined, cert: undefined, key: undefined, maxRequests: undefined };
+  assert.deepEqual(
+    loadConfig(['--config', path, '--registry-mirror=https://m.example', '--registry-mirror', 'r.example:5000=o.example'], {}).registries,
+    {
+      'r.example:5000': { mirrors: ['m.example', 'http://n.example/hub', 'o.example'], insecure: false, ...files, maxRequests: 3 },
+      'docker.io': { mirrors: ['https://m.example'], insecure: true, ...none },
+      'a.example': { mirrors: [], insecure: true },
+    },
+  );
+  const wrong: [string, string, RegExp][] = [
+    ['[registries."r.example"]\nmirors = []\n', 'CONFIG_UNKNOWN_KEY', /registries\."r\.example"\.mirors/],
+    ['[registries]\ninsecure = true\n', 'CONFIG_INVALID', /must be a table/],
+    ['[registries."http://r.example"]\ninsecure = true\n', 'CONFIG_INVALID', /is not the host of a registry/],
+    ['[registries."r.example"]\ninsecure = "yes"\n', 'CONFIG_INVALID', /neither true nor false/],
+    ['[registries."r.example"]\ncert = "/x"\n', 'CONFIG_INVALID', /cert and key belong together/],
+    ['[registries."r.example"]\nca = "x"\n', 'CONFIG_INVALID', /absolute/],
+    ['[registries."r.example"]\nmirrors = ["m.example/?x"]\n', 'CONFIG_INVALID', /is not a mirror/],
+    ['[registries."r.example"]\nmax-requests = 0\n', 'CONFIG_INVALID', /from 1 to 100/],
+    ['insecure-registries = ["a b"]\n', 'CONFIG_INVALID', /is not the host/],
+  ];
+  for (const [content, code, message] of wrong) {
+    assert.throws(() => loadConfig(['--config', fileOf(t, content)], {}), { code, message }, content);
+  }
+  assert.throws(() => loadConfig(['--registries', 'x'], {}), { code: 'CONFIG_UNKNOWN_KEY' });
+});
+
 test('an unknown key is named, with the nearest there is, whatever the source', (t) => {
   const cases: [string[], Record<string, string>, RegExp, RegExp][] = [
     [['--docker-sokcet', '/x'], {}, /--docker-sokcet/, /--docker-socket/],

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import type { SubnetPool } from '../network/subnet-pools.ts';
+import type { RegistryHosts } from '../transport/registry/hosts.ts';
+import { registries } from './config-registries.ts';
 import { type Given, type Lookup, readSources } from './config-sources.ts';
 import * as read from './config-values.ts';
 import type { LogLevel } from './log.ts';
@@ -43,6 +45,8 @@ export type DaemonConfig = {
   defaultShmSize: number | undefined;
   /** A seccomp profile's file, or `unconfined`; undefined is the built-in one. */
   seccompProfile: string | undefined;
+  /** What is particular about registries, by host. */
+  registries: RegistryHosts;
   network: {
     /** The default network's, in CIDR form. */
     subnet: string | undefined;
@@ -86,6 +90,7 @@ function build(lookup: Lookup): DaemonConfig {
     init: path('init'),
     conmon: path('conmon'),
     ...containerDefaults(lookup),
+    registries: registries(lookup),
     network: {
       subnet: read.subnet(lookup('network.subnet')),
       pools: read.pools(lookup('network.pools')),
