@@ -37,14 +37,13 @@ import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { bootstrapDebian } from '../transport/bootstrap.ts';
-import type { ChunkedForm } from '../transport/chunked/port.ts';
-import type { LayerMaker } from '../transport/layers/port.ts';
-import type { TransferProgress, Transfers } from '../transport/port.ts';
-import type { ImagePulls } from '../transport/pull/port.ts';
+import { StoreChunkedForm } from '../transport/chunked/service.ts';
+import { StoreLayerMaker } from '../transport/layers/maker.ts';
+import type { TransferProgress } from '../transport/port.ts';
+import { ImagePuller } from '../transport/pull/puller.ts';
 import { Agents } from '../transport/registry/agents.ts';
 import { RegistryClient } from '../transport/registry/client.ts';
 import { HostTable } from '../transport/registry/hosts.ts';
-import type { Registries } from '../transport/registry/port.ts';
 import { registrySearch } from '../transport/search.ts';
 import { RegistryTransfers } from '../transport/transfers.ts';
 import { LocalVolumeDriver } from '../volumes/drivers/local.ts';
@@ -154,7 +153,11 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
   });
   const archives = new ArchiveService({ store });
-  const transfers = makeTransfers(store);
+  const registries = new RegistryClient({ hosts: config.registries });
+  const layers = new StoreLayerMaker(store);
+  const chunked = new StoreChunkedForm(store);
+  const pulls = new ImagePuller({ store, chunked });
+  const transfers = new RegistryTransfers({ store, registries, layers, chunked, pulls });
   const fetcher: ImageFetcher = {
     async fetch(reference, { auth, signal, onProgress }) {
       const told = ({ id, status, current }: TransferProgress) => {
@@ -181,9 +184,9 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     logs,
     builder,
     archives,
-    registries: new RegistryClient(),
+    registries,
     transfers,
-    searchImages: registrySearch(new Agents(new HostTable({}), process.env)),
+    searchImages: registrySearch(new Agents(new HostTable(config.registries), process.env)),
     networks,
     volumes,
     events,
@@ -232,25 +235,6 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       await store.close();
     },
   };
-}
-
-/** Until the rooms below are there. */
-function makeTransfers(store: Store): Transfers {
-  const missing = new Proxy(
-    {},
-    {
-      get: (_target, key) => () => {
-        throw new EngineError('Unsupported', 'NOT_YET', `${String(key)} is not there yet`);
-      },
-    },
-  );
-  return new RegistryTransfers({
-    store,
-    registries: missing as Registries,
-    layers: missing as LayerMaker,
-    chunked: missing as ChunkedForm,
-    pulls: missing as ImagePulls,
-  });
 }
 
 /** With nothing running, bridges and cgroups have no use before the next start, which makes them anew. */

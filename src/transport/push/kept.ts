@@ -2,7 +2,7 @@ import { EngineError } from '../../base/errors.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import type { Descriptor } from '../../oci/image.ts';
 import { parseManifest, parseManifestDocument } from '../../oci/manifest.ts';
-import { isForeignLayer, MediaType } from '../../oci/media-types.ts';
+import { isForeignLayer, isTarLayer, MediaType } from '../../oci/media-types.ts';
 import { parseReference, type Reference, repositoryOf } from '../../oci/reference.ts';
 import type { ImageOrigin, ImageRecord, Store } from '../../store/port.ts';
 import { isChunked } from '../chunked/port.ts';
@@ -149,7 +149,8 @@ class Finder {
   async blobsOf(manifest: OutgoingDocument, own = true): Promise<Outgoing['blobs']> {
     const { config, layers } = parseManifest(manifest.bytes, { what: `the stored manifest ${manifest.digest}` });
     const distinct = new Map<string, { descriptor: Descriptor; shown: boolean }>([[config.digest, { descriptor: config, shown: false }]]);
-    for (const layer of layers) if (!isForeignLayer(layer.mediaType)) distinct.set(layer.digest, { descriptor: layer, shown: true });
+    for (const layer of layers)
+      if (!isForeignLayer(layer.mediaType)) distinct.set(layer.digest, { descriptor: layer, shown: isTarLayer(layer.mediaType) });
     return Promise.all(
       [...distinct.values()].map(({ descriptor, shown }) =>
         storedBlob(this.#store, descriptor, { shown, elsewhere: own ? this.#places : this.#near }),

@@ -34,7 +34,8 @@ export async function pushImage(parts: MakingParts, request: PushRequest, option
       if (!isBlobMissing(error)) throw error;
     }
   }
-  return pushMade(push);
+  // Awaited: the lease has to last until then.
+  return await pushMade(push);
 }
 
 /** Whether what went before will do for what is asked now. */

@@ -58,7 +58,8 @@ async function sendBlobs(
   let bytes = 0;
   for (const { descriptor, shown } of blobs) if (shown) options.onProgress?.({ id: shortName(descriptor.digest), status: 'Preparing' });
   await limited(blobs, uploadsAtOnce, options.signal, async (blob, signal) => {
-    bytes += await sendBlob(target, blob, there, { ...options, signal });
+    const sent = await sendBlob(target, blob, there, { ...options, signal });
+    bytes += sent;
   });
   return bytes;
 }
