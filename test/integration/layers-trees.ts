@@ -18,10 +18,10 @@ export function putSpec(context: TreeContext, spec: Spec): TreeId {
     let directory: Directory = tree.root;
     for (const part of names) {
       const child = tree.children(directory).get(part);
-      directory = child?.kind === 'directory' ? child : tree.makeDirectory(directory, part, metaOf(0o755, 5), 1);
+      directory = child?.kind === 'directory' ? child : tree.makeDirectory(directory, part, metaOf(0o755, 5), 1, true);
     }
     if (node.kind === 'dir') {
-      tree.makeDirectory(directory, name, metaOf(node.mode, node.time), 1);
+      tree.makeDirectory(directory, name, metaOf(node.mode, node.time), 1, true);
       continue;
     }
     const known = node.inode === undefined ? undefined : inodes.get(node.inode);
