@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AuthConfig } from '../../api-types/registry.ts';
 import type { Platform } from '../../oci/image.ts';
-import { familiar, familiarName, type Reference } from '../../oci/reference.ts';
+import { familiar, type Reference } from '../../oci/reference.ts';
 import type { PulledImage, PullRequest } from '../../transport/port.ts';
 import { invalid } from '../errors.ts';
 import { tellTransfer } from '../image-events.ts';

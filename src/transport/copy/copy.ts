@@ -20,6 +20,7 @@ type Copy = {
   /** Of one registry: blobs are mounted. */
   isLocal: boolean;
   done: Set<Digest>;
+  blobs: Set<string>;
   bytesSent: number;
   options: TransferCallOptions;
 };
@@ -34,7 +35,7 @@ export async function copyImage(
   if (to.tag === undefined) throw new EngineError('InvalidArgument', 'TAG_MISSING', `${canonical(to)} has no tag to copy to`);
   const source = registries.repository(from, { auth: request.fromAuth });
   const target = registries.repository(to, { auth: request.toAuth, actions: 'pull,push' });
-  const copy: Copy = { source, target, isLocal: from.domain === to.domain, done: new Set(), bytesSent: 0, options };
+  const copy: Copy = { source, target, isLocal: from.domain === to.domain, done: new Set(), blobs: new Set(), bytesSent: 0, options };
   const named = await source.manifest(from.digest ?? from.tag ?? 'latest', { signal: options.signal });
   const top = platform === undefined ? named : await forPlatform(copy, named, request);
   await copyContent(copy, top, 0);
@@ -87,7 +88,9 @@ function parse(found: FoundManifest, { name }: Repository) {
 
 async function copyBlobs(copy: Copy, { config, layers }: Manifest): Promise<void> {
   const distinct = new Map<string, Descriptor>();
-  for (const blob of [config, ...layers]) if (!isForeignLayer(blob.mediaType)) distinct.set(blob.digest, blob);
+  for (const blob of [config, ...layers]) {
+    if (!isForeignLayer(blob.mediaType) && !copy.blobs.has(blob.digest)) distinct.set(blob.digest, blob);
+  }
   await limited([...distinct.values()], blobsAtOnce, copy.options.signal, (blob, signal) => copyBlob(copy, blob, signal));
 }
 
@@ -106,6 +109,7 @@ async function copyBlob(copy: Copy, descriptor: Descriptor, signal: AbortSignal)
     { read: (offset) => source.blob(descriptor, { offset, signal }) },
     { signal, onBytes, mountFrom: isLocal && source.name !== target.name ? [source.name] : [] },
   );
+  copy.blobs.add(descriptor.digest);
   const said = {
     present: 'Already exists',
     mounted: `Mounted from ${source.name.slice(source.name.indexOf('/') + 1)}`,

@@ -77,7 +77,6 @@ export class ImagePuller implements ImagePulls {
       bytesReceived += count;
     };
     const pull: Pull = { repository, reference, what: familiar(reference), request, lease, signal: options.signal, report, onBytes };
-    report({ id: reference.tag ?? reference.digest, status: `Pulling from ${reference.path}` });
     const resolved = await resolveImage(repository, {
       reference,
       platform: request.platform,
@@ -89,8 +88,6 @@ export class ImagePuller implements ImagePulls {
     const image = (await this.#present(pull, resolved)) ?? (await this.#bring(pull, resolved));
     options.signal?.throwIfAborted();
     const changed = await this.#name(pull, resolved, image);
-    report({ status: `Digest: ${resolved.top.descriptor.digest}` });
-    report({ status: `Status: ${changed ? 'Downloaded newer image' : 'Image is up to date'} for ${familiar(reference)}` });
     return { image, reference, digest: resolved.top.descriptor.digest, changed, bytesReceived };
   }
 
