@@ -73,7 +73,7 @@ async function wantedReferences({ services, auth, signal }: Pull, reference: Ref
 
 async function pullOne({ services, output, auth, platform, form, signal }: Pull, reference: Reference): Promise<PulledImage> {
   const opening = {
-    status: `Pulling from ${familiarName({ ...reference, domain: 'docker.io' })}`,
+    status: `Pulling from ${reference.path}`,
     id: reference.digest ?? reference.tag ?? '',
   };
   let opened = false;
