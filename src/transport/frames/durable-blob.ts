@@ -1,9 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Digest, digestOf, type Hex, hexOf, newHash } from '../../oci/digest.ts';
 import type { TreeContext } from '../../store/port.ts';
 
-/** A blob while a job writes it, in the job's own folder: nobody sees it before `publish`, and nothing is left of it when the job fails. */
+/** A blob while a job writes it, in the job's own folder: nobody sees it before `publish`, and nothing is left of it when it is closed before that. */
 export class BlobFile {
   readonly #context: TreeContext;
   readonly #path: string;
@@ -12,9 +13,10 @@ export class BlobFile {
   #open = true;
   sizeBytes = 0;
 
-  constructor(context: TreeContext, name: string) {
+  /** `name` is for whoever looks into the folder. */
+  constructor(context: TreeContext, name = 'blob') {
     this.#context = context;
-    this.#path = join(context.tmpDir, name);
+    this.#path = join(context.tmpDir, `${name}-${randomBytes(8).toString('hex')}`);
     this.#fd = openSync(this.#path, 'wx', 0o444);
   }
 
@@ -31,11 +33,9 @@ export class BlobFile {
     const place = join(folder, hexOf(digest));
     if (existsSync(place)) {
       this.close();
-      rmSync(this.#path);
       return digest;
     }
     fsyncSync(this.#fd);
-    this.close();
     renameSync(this.#path, place);
     // The name too: after a power cut a rename may vanish though the data survived.
     const directory = openSync(folder, 'r');
@@ -44,11 +44,15 @@ export class BlobFile {
     } finally {
       closeSync(directory);
     }
+    this.close();
     return digest;
   }
 
   close(): void {
-    if (this.#open) closeSync(this.#fd);
+    if (!this.#open) return;
     this.#open = false;
+    closeSync(this.#fd);
+    // Nothing is there after a rename.
+    rmSync(this.#path, { force: true });
   }
 }

@@ -61,7 +61,7 @@ class FrameWriter {
     this.#cache = cache;
     this.#compression = compression;
     this.#recipe = compressionRecipe(compression);
-    this.#blob = new BlobFile(context, 'frames');
+    this.#blob = new BlobFile(context);
   }
 
   async add(frame: PlainFrame): Promise<void> {
@@ -115,7 +115,7 @@ class FrameWriter {
 
   #writeTable(): MadeFrames['table'] {
     const table: FrameTable = { compression: this.#compression, frames: this.#frames, chunks: [...this.#chunks.values()] };
-    const blob = new BlobFile(this.#context, 'table');
+    const blob = new BlobFile(this.#context);
     try {
       blob.write(encodeFrameTable(table));
       return { digest: blob.publish(), sizeBytes: blob.sizeBytes };
