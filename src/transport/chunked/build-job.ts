@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { constants, zstdCompressSync } from 'node:zlib';
@@ -32,7 +31,7 @@ export type ChunkedBuildParams = {
   }[];
   readonly form: 'both' | 'chunked';
   /** The head, among the store's blobs, and the layers of the chunked manifest that the tag has. */
-  readonly previous?: { readonly head: Digest; readonly blobs: readonly (RemoteBlob & { readonly mediaType: string })[] } | undefined;
+  readonly previous?: { readonly head: Digest; readonly blobs: readonly RemoteBlob[] } | undefined;
   readonly shared: SharedArrayBuffer;
 };
 
@@ -71,7 +70,7 @@ class ChunkedBuild {
   readonly #params: ChunkedBuildParams;
   readonly #remote: Remote;
   readonly #previous: Head | undefined;
-  readonly #previousBlobs: readonly (RemoteBlob & { readonly mediaType: string })[];
+  readonly #previousBlobs: readonly RemoteBlob[];
   readonly #list = new BlobList();
   readonly #explanation: string[] = [];
 
@@ -269,7 +268,7 @@ function compress(bytes: Uint8Array): Buffer {
 
 /** Puts a blob among the store's, durable. */
 export function storeBlob(context: TreeContext, mediaType: string, pieces: Iterable<Uint8Array>): Descriptor & { digest: Digest } {
-  const file = new BlobFile(context, `made-${randomBytes(6).toString('hex')}`);
+  const file = new BlobFile(context);
   try {
     for (const piece of pieces) file.write(piece);
     return { mediaType, size: file.sizeBytes, digest: file.publish() };

@@ -47,7 +47,7 @@ export async function makeDeltas(
   const changed = changedFiles(context, context.root(base.tree).full, context.root(tree).full);
   if (changed.length === 0) return [];
   const chunks = new FileChunks(context, () => own.bytes);
-  const file = new BlobFile(context, 'deltas');
+  const file = new BlobFile(context);
   const made: Omit<DeltaFile, 'blob'>[] = [];
   try {
     for (const one of changed) {

@@ -3,6 +3,8 @@ import { EngineError } from '../../base/errors.ts';
 import type { Blobs } from '../../store/port.ts';
 import type { TransferProgress } from '../port.ts';
 import type { Repository } from '../registry/port.ts';
+import { invalidForm } from './errors.ts';
+import { isFormBlob } from './port.ts';
 import { type FetchRequest, journalRow, maxRequests } from './remote.ts';
 
 /** Fetches what a job asks for (remote.ts), on the main thread. */
@@ -30,7 +32,9 @@ export class Fetcher {
   }
 
   take(request: FetchRequest): void {
-    const fetching = (request.kind === 'whole' ? this.#whole(request) : this.#ranges(request)).catch((error: unknown) => this.#fail(error));
+    const fetching = (request.kind === 'whole' ? this.#whole(request) : this.#ranges(request)).catch((error: unknown) =>
+      this.#fail(orInvalid(error, request.blob)),
+    );
     this.#running.add(fetching);
     void fetching.finally(() => this.#running.delete(fetching));
   }
@@ -99,4 +103,10 @@ async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): P
   for (let done = 0; done < bytes.length; ) {
     done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
   }
+}
+
+/** A blob of the form that is missing or damaged makes the form unsound, and nothing else. */
+export function orInvalid(error: unknown, blob: { digest: string; mediaType: string }): unknown {
+  if (!isFormBlob(blob) || !(error instanceof EngineError) || (error.kind !== 'NotFound' && error.kind !== 'DataLoss')) return error;
+  return invalidForm(`blob ${blob.digest}`, error.message);
 }

@@ -1,3 +1,4 @@
+import { EngineError } from '../../base/errors.ts';
 import { type Digest, digestOf, parseDigest, sha256 } from '../../oci/digest.ts';
 import type { Descriptor, Manifest } from '../../oci/image.ts';
 import { maxManifestBytes, parseManifest } from '../../oci/manifest.ts';
@@ -8,7 +9,7 @@ import { maxHeadBytes } from './head.ts';
 import { type ChunkedBuild, ChunkedType } from './port.ts';
 import type { RemoteBlob } from './remote.ts';
 
-export type ChunkedManifest = { manifest: Manifest; head: RemoteBlob; blobs: (RemoteBlob & { mediaType: string })[] };
+export type ChunkedManifest = { manifest: Manifest; head: RemoteBlob; blobs: RemoteBlob[] };
 
 /** The manifest as bytes: the same layers and config give the same. */
 export function encodeManifest(config: Descriptor, layers: readonly Descriptor[]): ChunkedBuild['manifest'] {
@@ -36,9 +37,9 @@ function plain({ mediaType, digest, size }: Descriptor): Descriptor {
   return { mediaType, digest, size };
 }
 
-/** Reads untrusted bytes. InvalidArgument `DOCUMENT_INVALID`, `CHUNKED_INVALID`; Unsupported `CHUNKED_VERSION`. */
+/** Reads untrusted bytes. InvalidArgument `CHUNKED_INVALID`; Unsupported `CHUNKED_VERSION`. */
 export function readManifest({ bytes, descriptor }: FoundManifest, what: string): ChunkedManifest {
-  const manifest = parseManifest(bytes, { mediaType: descriptor.mediaType, what });
+  const manifest = parse(bytes, descriptor.mediaType, what);
   const { artifactType } = manifest;
   const version = /^application\/vnd\.slipway\.image\.chunked\.v(\d+)$/.exec(artifactType ?? '')?.[1];
   if (version === undefined) throw invalidForm(what, 'it is not of the chunked form');
@@ -55,4 +56,14 @@ export function readManifest({ bytes, descriptor }: FoundManifest, what: string)
   if (head?.mediaType !== ChunkedType.head) throw invalidForm(what, 'its first layer is not a head');
   if (head.size > maxHeadBytes) throw invalidForm(what, `its head has ${head.size} bytes`);
   return { manifest, head, blobs };
+}
+
+function parse(bytes: Uint8Array, mediaType: string, what: string): Manifest {
+  try {
+    return parseManifest(bytes, { mediaType, what });
+  } catch (error) {
+    if (error instanceof EngineError && (error.kind === 'InvalidArgument' || error.kind === 'Unsupported'))
+      throw invalidForm(what, error.message);
+    throw error;
+  }
 }

@@ -14,10 +14,9 @@ import type { Remote, RemoteBlob } from './remote.ts';
 import type { CachedStream } from './stream/cache.ts';
 import { chunksOf, readRecords } from './stream/records.ts';
 
-type ListedBlob = RemoteBlob & { readonly mediaType: string };
 export type PacksRequest = Pick<ChunkedBuildParams, 'tree' | 'layers' | 'form'> & {
   readonly own: CachedStream;
-  readonly previous: { readonly head: Head; readonly blobs: readonly ListedBlob[] } | undefined;
+  readonly previous: { readonly head: Head; readonly blobs: readonly RemoteBlob[] } | undefined;
   readonly explain: (line: string) => void;
 };
 
@@ -48,7 +47,7 @@ function layerPacks(list: BlobList, { layers }: PacksRequest): HeadPack[] {
 }
 
 /** A pack of before. `live` are the chunks that are taken from it; bytes are those of the frames that hold them, by their share. */
-type OldPack = { blob: ListedBlob; table: ListedBlob; live: ChunkId[]; liveBytes: number };
+type OldPack = { blob: RemoteBlob; table: RemoteBlob; live: ChunkId[]; liveBytes: number };
 
 async function chunkPacks(
   context: TreeContext,
@@ -71,7 +70,7 @@ async function chunkPacks(
   return [...packs, { blob, table }];
 }
 
-function descriptor({ mediaType, digest, size }: ListedBlob): { mediaType: string; digest: Digest; size: number } {
+function descriptor({ mediaType, digest, size }: RemoteBlob): { mediaType: string; digest: Digest; size: number } {
   return { mediaType, digest, size };
 }
 

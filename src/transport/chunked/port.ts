@@ -19,6 +19,13 @@ export function isChunked(document: { artifactType?: unknown }): boolean {
   return document.artifactType === ChunkedType.artifact;
 }
 
+/** Blobs of the form itself: without them the ordinary manifest is as good as ever. The others hold content. */
+export function isFormBlob({ mediaType }: { mediaType: string }): boolean {
+  return (
+    mediaType === ChunkedType.head || mediaType === ChunkedType.stream || mediaType === ChunkedType.table || mediaType === ChunkedType.delta
+  );
+}
+
 export type ChunkedBuildRequest = {
   tree: TreeRef;
   /** The image config's blob. */
@@ -42,6 +49,8 @@ export type ChunkedBuild = {
   /** Of `blobs`. */
   bytes: number;
 };
+
+export { isFallback } from './errors.ts';
 
 export type ChunkedOptions = TransferCallOptions & {
   /** Gets the trees that come in. */
@@ -72,7 +81,7 @@ export type ChunkedPulled = {
  * The chunked form of images: docs/formats/chunked.md.
  *
  * Errors: those of `Repository`. InvalidArgument `CHUNKED_INVALID` for a document that is not sound or Unsupported `CHUNKED_VERSION` for one of a later version: then the ordinary manifest is to
- * be taken, where there is one (`isFallback`). DataLoss `CHUNKED_DAMAGED` names the blob whose content is not what it should be.
+ * be taken, where there is one (`isFallback`); so are blobs of the form itself that are missing or damaged. DataLoss `CHUNKED_DAMAGED` names the blob whose content is not what it should be.
  */
 export interface ChunkedForm {
   build(request: ChunkedBuildRequest, options?: ChunkedOptions): Promise<ChunkedBuild>;

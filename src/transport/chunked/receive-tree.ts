@@ -8,7 +8,7 @@ import { ByteWriter } from '../../store/tree/byte-writer.ts';
 import { encodeRoot } from '../../store/tree/codec.ts';
 import { findEntry, isDirectory, sameContent } from '../../store/tree/entries.ts';
 import type { Chunk } from '../frames/model.ts';
-import { damagedContent, invalidForm } from './errors.ts';
+import { invalidForm } from './errors.ts';
 import type { HeadTree } from './head.ts';
 import { decodeStream } from './stream/decode.ts';
 import type { ReceivedStream } from './stream/receive.ts';
@@ -149,7 +149,7 @@ function rootOf({ meta, hardlinks }: HeadTree, { full, content }: NodeDigests): 
 
 function checkId(tree: HeadTree, root: Root, what: string): void {
   const found = treeIdOf(root, what);
-  if (found !== tree.id) throw damagedContent(what, `tree ${tree.id}`, `tree ${found}`);
+  if (found !== tree.id) throw invalidForm(what, `it leads to tree ${found} and not to ${tree.id}`);
 }
 
 function treeIdOf(root: Root, what: string): TreeId {

@@ -4,7 +4,8 @@ import { EngineError, isErrno } from '../../base/errors.ts';
 import { type Digest, hexOf } from '../../oci/digest.ts';
 import type { StorePaths, TreeContext } from '../../store/port.ts';
 import type { ByteRange } from '../registry/port.ts';
-import { damagedContent } from './errors.ts';
+import { damagedContent, invalidForm } from './errors.ts';
+import { isFormBlob } from './port.ts';
 
 /**
  * How a job gets bytes of a registry: it asks by a progress report, the main thread writes what comes into a file (fetcher.ts) and counts in shared memory, and the job reads what is there
@@ -14,7 +15,7 @@ export type FetchRequest =
   | { kind: 'ranges'; slot: number; blob: RemoteBlob; ranges: ByteRange[]; file: string }
   /** A small blob that is kept, whole and checked, among the store's. */
   | { kind: 'whole'; slot: number; blob: RemoteBlob };
-export type RemoteBlob = { digest: Digest; size: number };
+export type RemoteBlob = { digest: Digest; size: number; mediaType: string };
 
 export const maxRequests = 30_000;
 const failedState = 1;
@@ -129,6 +130,7 @@ export class FetchedParts {
   /** What was fetched is of no use: it is fetched again next time. */
   damaged(expected: string, read: string): EngineError {
     this.remove();
+    if (isFormBlob(this.blob)) return invalidForm(`blob ${this.blob.digest}`, `expected ${expected}, read ${read}`);
     return damagedContent(`blob ${this.blob.digest}`, expected, read);
   }
 

@@ -8,7 +8,7 @@ import type { FoundManifest, Repository } from '../registry/port.ts';
 import type { UnlayerResult } from '../untar/layer-job.ts';
 import type { ChunkedBuildParams, ChunkedBuildResult } from './build-job.ts';
 import { invalidForm } from './errors.ts';
-import { Fetcher } from './fetcher.ts';
+import { Fetcher, orInvalid } from './fetcher.ts';
 import { decodeHead } from './head.ts';
 import { type ChunkedManifest, encodeManifest, readManifest } from './manifest.ts';
 import type {
@@ -116,7 +116,7 @@ export class StoreChunkedForm implements ChunkedForm {
   /** A blob that is read whole, out of the store's or fetched into them. */
   async #small(
     repository: Repository,
-    { digest: text, size }: Pick<Descriptor, 'digest' | 'size'>,
+    { digest: text, size, mediaType }: Descriptor,
     limit: number,
     { signal, lease }: ChunkedOptions,
     onBytes?: (count: number) => void,
@@ -125,12 +125,12 @@ export class StoreChunkedForm implements ChunkedForm {
     if (size > limit) throw invalidForm(`blob ${digest}`, `it has ${size} bytes, more than ${limit}`);
     const { blobs } = this.#store;
     await lease?.add('blob', digest);
-    if (!(await blobs.has(digest)))
-      await blobs.put(
-        repository.blob({ digest, size }, { signal, onBytes }),
-        { digest, sizeBytes: size },
-        signal === undefined ? {} : { signal },
-      );
+    try {
+      const source = repository.blob({ digest, size }, { signal, onBytes });
+      if (!(await blobs.has(digest))) await blobs.put(source, { digest, sizeBytes: size }, signal === undefined ? {} : { signal });
+    } catch (error) {
+      throw orInvalid(error, { digest, mediaType });
+    }
     return readFile(blobs.path(digest));
   }
 

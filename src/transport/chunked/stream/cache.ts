@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isErrno } from '../../../base/errors.ts';
@@ -6,21 +6,21 @@ import { isHex } from '../../../oci/digest.ts';
 import type { TreeId } from '../../../store/model.ts';
 import type { StorePaths } from '../../../store/port.ts';
 import type { ChunkId } from '../../frames/model.ts';
-import { DirectoryTable, type StreamChunk, type TreeStream } from './tree-stream.ts';
+import { DirectoryTable, idOf, type StreamChunk, type TreeStream } from './tree-stream.ts';
 
 /** A stream of a tree that is here whole, and the chunks that it is cut into. */
 export type CachedStream = TreeStream & { readonly tree: TreeId; readonly chunks: readonly StreamChunk[] };
 
 const magic = 'SLIPWAY STREAM 1';
-const headerBytes = 40;
+/** The mark, three counts, and the SHA-256 of the directories' rows. */
+const headerBytes = 72;
 const chunkRow = 24;
 /** A stream is kept for what an image's next version needs; older ones give way. */
 const maxFiles = 12;
 const maxBytes = 256 << 20;
 
 /**
- * Streams of trees that are here, in `streams/` under the engine's root: a cache, made anew when it is gone. Nothing in it is believed: chunks are checked against their ids, and digests of
- * directories by the tree's id that they lead to.
+ * Streams of trees that are here, in `streams/` under the engine's root: a cache, made anew when it is gone or damaged. Only whole trees have one.
  */
 export class StreamCache {
   readonly #folder: string;
@@ -58,6 +58,7 @@ export class StreamCache {
     header.writeDoubleLE(bytes.length, 16);
     header.writeDoubleLE(chunks.length, 24);
     header.writeDoubleLE(directories.count, 32);
+    hash('sha256', directories.rows, 'buffer').copy(header, 40);
     const temporary = join(this.#folder, `.${randomBytes(6).toString('hex')}`);
     writeFileSync(temporary, Buffer.concat([header, bytes, rows, directories.rows]), { mode: 0o600 });
     renameSync(temporary, join(this.#folder, tree));
@@ -99,6 +100,8 @@ function parse(tree: TreeId, file: Buffer): CachedStream | undefined {
   const directoriesAt = chunksAt + chunkCount * chunkRow;
   if (directoriesAt + directoryCount * 80 !== file.length) return undefined;
   const bytes = file.subarray(headerBytes, chunksAt);
+  const rows = file.subarray(directoriesAt);
+  if (hash('sha256', rows, 'buffer').compare(file, 40, headerBytes) !== 0) return undefined;
   const chunks: StreamChunk[] = [];
   for (let at = chunksAt; at < directoriesAt; at += chunkRow) {
     const chunk = {
@@ -106,8 +109,8 @@ function parse(tree: TreeId, file: Buffer): CachedStream | undefined {
       length: file.readUInt32LE(at + 16),
       offset: file.readUInt32LE(at + 20),
     };
-    if (chunk.offset + chunk.length > length) return undefined;
+    if (idOf(bytes.subarray(chunk.offset, chunk.offset + chunk.length)) !== chunk.id) return undefined;
     chunks.push(chunk);
   }
-  return { tree, bytes, chunks, directories: new DirectoryTable(file.subarray(directoriesAt), directoryCount) };
+  return { tree, bytes, chunks, directories: new DirectoryTable(rows, directoryCount) };
 }

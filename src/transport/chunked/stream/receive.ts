@@ -85,10 +85,9 @@ export class StreamReceiver {
       // The same chunk may be at several places; the one that goes on from the last keeps a directory whole.
       const goesOn = expected?.stream.chunks[expected.index]?.id === place.id ? expected : undefined;
       const local = goesOn ?? this.#localPlace(place.id);
-      const taken = local === undefined ? undefined : this.#takeLocal(place, local, bytes, offset);
-      if (taken === undefined) this.#take(place, bytes, offset);
-      else matches.push({ start: offset, length: place.length, ...taken });
-      expected = taken === undefined || local === undefined ? undefined : { stream: local.stream, index: local.index + 1 };
+      if (local === undefined) this.#take(place, bytes, offset);
+      else matches.push({ start: offset, length: place.length, stream: local.stream, at: this.#takeLocal(place, local, bytes, offset) });
+      expected = local === undefined ? undefined : { stream: local.stream, index: local.index + 1 };
       chunks.push({ id: place.id, offset, length: place.length });
       offset += place.length;
     }
@@ -112,14 +111,13 @@ export class StreamReceiver {
     return this.#places.get(id);
   }
 
-  #takeLocal(place: StreamPlace, { stream, index }: { stream: CachedStream; index: number }, into: Buffer, offset: number) {
+  /** Where in that stream it was. */
+  #takeLocal(place: StreamPlace, { stream, index }: { stream: CachedStream; index: number }, into: Buffer, offset: number): number {
     const chunk = stream.chunks[index];
-    if (chunk === undefined || chunk.length !== place.length) return undefined;
-    const bytes = stream.bytes.subarray(chunk.offset, chunk.offset + chunk.length);
-    if (idOf(bytes) !== place.id)
-      throw new EngineError('DataLoss', 'STREAM_CACHE_DAMAGED', `the cached stream of tree ${stream.tree} is damaged`);
-    bytes.copy(into, offset);
-    return { stream, at: chunk.offset };
+    if (chunk === undefined || chunk.length !== place.length)
+      throw invalidForm(this.#what, `stream chunk ${place.id} has other than ${place.length} bytes`);
+    stream.bytes.copy(into, offset, chunk.offset, chunk.offset + chunk.length);
+    return chunk.offset;
   }
 
   #take(place: StreamPlace, into: Buffer, offset: number): void {
