@@ -102,7 +102,8 @@ export class Link implements AsyncDisposable {
 }
 
 async function holdNamespace(): Promise<ChildProcess> {
-  const holder = spawn('unshare', ['--net', 'sh', '-c', 'echo ready; exec sleep infinity'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  // Its input ends with this process, however that ends.
+  const holder = spawn('unshare', ['--net', 'sh', '-c', 'echo ready; exec cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
   await once(holder.stdout, 'data');
   return holder;
 }
