@@ -73,7 +73,6 @@ export type ChunkedPulled = {
   /** The config blob's bytes, checked against its digest. */
   config: Buffer;
   manifest: Manifest;
-  layers: HeadLayer[];
   bytesReceived: number;
 };
 
@@ -87,6 +86,6 @@ export interface ChunkedForm {
   build(request: ChunkedBuildRequest, options?: ChunkedOptions): Promise<ChunkedBuild>;
   /** Fetches what is missing here. Everything is checked before it is visible; a pull that is cut off leaves what it has for the next one. */
   pull(repository: Repository, found: FoundManifest, options?: ChunkedPullOptions): Promise<ChunkedPulled>;
-  /** The ordinary layers, without fetching any content. */
+  /** The ordinary layers, without fetching any content. They are what the head says that the blobs hold, which nobody has read: of use for a push to the tag that the head is from. */
   layersOf(repository: Repository, found: FoundManifest, options?: ChunkedOptions): Promise<HeadLayer[]>;
 }

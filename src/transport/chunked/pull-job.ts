@@ -6,12 +6,12 @@ import type { TreeContext } from '../../store/port.ts';
 import type { ChunkId } from '../frames/model.ts';
 import { Assembler, type ObjectPlan, planObject, type Sources } from './assemble.ts';
 import { invalidForm } from './errors.ts';
-import { type DeltaFile, decodeHead, type Head, type HeadLayerEntry } from './head.ts';
+import { type DeltaFile, decodeHead, type Head } from './head.ts';
 import { findLocalChunks, locateChunks } from './locate.ts';
 import { importLayerTree, Presence, presentTree, readTree, type TreeOnTheWay } from './receive-tree.ts';
 import { Remote, type RemoteBlob } from './remote.ts';
 import { StreamCache } from './stream/cache.ts';
-import { localStreams, type ReceivedStream, StreamReceiver } from './stream/receive.ts';
+import { localStreams, StreamReceiver } from './stream/receive.ts';
 
 export type ChunkedPullParams = {
   /** Names the image in errors. */
@@ -72,16 +72,12 @@ class ChunkedPull {
   run(): ChunkedPullResult {
     const { want, blobs, what, near } = this.#params;
     const head = this.#head;
-    const tree = want === 'image' ? (presentTree(this.#context, head.tree) ?? head.tree) : undefined;
-    const layers = head.layers.map((layer) => presentTree(this.#context, layer.tree) ?? layer);
-    const receiver = new StreamReceiver(head, blobs, this.#remote, () => localStreams(this.#context, near), what);
-    const needed = [tree, ...layers.map((layer) => ('blob' in layer ? layer.tree : undefined))].filter(
-      (one) => one !== undefined && 'stream' in one,
-    );
-    if (needed.length > 0) receiver.request(needed);
-    if (tree === undefined || !('stream' in tree))
-      return { kind: 'done', tree, layers: this.#layers(layers, receiver, undefined), objects: 0 };
-
+    const receiver = new StreamReceiver(head, blobs, this.#remote, () => localStreams(this.#context, [head.tree.id, ...near]), what);
+    if (want === 'layers') return { kind: 'done', tree: undefined, layers: this.#layers(receiver), objects: 0 };
+    const { tree } = head;
+    const here = presentTree(this.#context, tree);
+    if (here !== undefined) return { kind: 'done', tree: this.#context.putRoot(this.#context.root(here.id)), layers: [], objects: 0 };
+    receiver.request([tree]);
     const stream = receiver.receive(tree);
     const read = readTree(this.#context, tree, stream, this.#presence, `the tree stream of ${what}`);
     const plans = this.#plan(read, findLocalChunks(read.missing, receiver.local));
@@ -89,10 +85,9 @@ class ChunkedPull {
     this.#assemble(plans);
     const made = this.#context.putRoot(read.root);
     const own = { tree: tree.id, bytes: stream.bytes, chunks: stream.chunks, directories: read.directories };
-    const imported = this.#layers(layers, receiver, own);
     this.#presence.settle();
     new StreamCache(this.#context.paths).save(own);
-    return { kind: 'done', tree: made, layers: imported, objects: plans.length };
+    return { kind: 'done', tree: made, layers: [], objects: plans.length };
   }
 
   /** Undefined when chunks are in no table. */
@@ -130,39 +125,22 @@ class ChunkedPull {
   }
 
   /** Those that are here already as they are, the others out of their streams. */
-  #layers(layers: readonly (TreeRef | HeadLayerEntry)[], receiver: StreamReceiver, own: ReceivedOwn | undefined): ImportedLayer[] {
-    // What is not here was missing before: it may have come meanwhile.
-    const presence = own === undefined ? this.#presence : new Presence(this.#context);
-    const imported = layers.map((layer) => {
-      if (!('blob' in layer)) return { ...layer, whole: true };
-      const stream = withBase(receiver.receive(layer.tree), own);
-      const what = `the tree stream of layer ${this.#params.blobs[layer.blob]?.digest}`;
-      return importLayerTree(this.#context, layer.tree, stream, presence, what);
+  #layers(receiver: StreamReceiver): ImportedLayer[] {
+    const { layers } = this.#head;
+    const here = layers.map(({ tree }) => presentTree(this.#context, tree));
+    receiver.request(layers.filter((_, index) => here[index] === undefined).map(({ tree }) => tree));
+    const imported = layers.map(({ tree, blob }, index) => {
+      const known = here[index];
+      if (known !== undefined) {
+        // Put again, so that the lease gets it.
+        return { ...this.#context.putRoot(this.#context.root(known.id)), whole: true };
+      }
+      const what = `the tree stream of layer ${this.#params.blobs[blob]?.digest}`;
+      return importLayerTree(this.#context, tree, receiver.receive(tree), this.#presence, what);
     });
-    presence.settle();
+    this.#presence.settle();
     return imported;
   }
-}
-
-type ReceivedOwn = Parameters<StreamCache['save']>[0];
-
-/** A layer's stream has most from that of the image itself, whose directories were read a moment ago. */
-function withBase(stream: ReceivedStream, own: ReceivedOwn | undefined): ReceivedStream {
-  if (own === undefined) return stream;
-  const first = new Map<ChunkId, number>();
-  for (const [index, { id }] of own.chunks.entries()) if (!first.has(id)) first.set(id, index);
-  const ranges: { start: number; end: number; shift: number }[] = [];
-  let next = -1;
-  for (const { id, offset, length } of stream.chunks) {
-    const index = own.chunks[next]?.id === id ? next : first.get(id);
-    const chunk = index === undefined ? undefined : own.chunks[index];
-    next = index === undefined ? -1 : index + 1;
-    if (chunk === undefined) continue;
-    const last = ranges.at(-1);
-    if (last !== undefined && last.end === offset && last.shift === chunk.offset - offset) last.end = offset + length;
-    else ranges.push({ start: offset, end: offset + length, shift: chunk.offset - offset });
-  }
-  return { ...stream, shared: { base: own, ranges } };
 }
 
 function deltasByTarget(head: Head, blobs: readonly RemoteBlob[]): Sources['deltas'] {

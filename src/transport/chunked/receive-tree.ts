@@ -132,7 +132,7 @@ export function importLayerTree(
   return { ...context.putRoot(markedRoot), whole: false };
 }
 
-/** A tree that is committed, whose content is here then. */
+/** A tree that is committed: its content is here then. */
 export function presentTree(context: TreeContext, { id }: HeadTree): TreeRef | undefined {
   try {
     const { content } = encodeRoot(new ByteWriter(4096), context.root(id));

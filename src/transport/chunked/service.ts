@@ -77,10 +77,8 @@ export class StoreChunkedForm implements ChunkedForm {
         options,
       );
       bytesReceived += received;
-      if (result.kind === 'done' && result.tree !== undefined) {
-        const layers = await this.#headLayers(document, result.layers);
-        return { tree: result.tree, config, manifest: document.manifest, layers, bytesReceived };
-      }
+      if (result.kind === 'done' && result.tree !== undefined)
+        return { tree: result.tree, config, manifest: document.manifest, bytesReceived };
       if (result.kind === 'done' || attempt > 0) throw invalidForm(what, 'content of it is in none of its blobs');
       for (const place of result.layers) bytesReceived += await this.#unpackLayer(repository, document, place, options);
     }
