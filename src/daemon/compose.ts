@@ -168,7 +168,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       return image;
     },
   };
-  const builder = new BuildEngine({ store, snapshotter, archives, steps, fetcher });
+  const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher });
   const info = describeEngine(config, {
     rootId,
     snapshotter: snapshotter.name,

@@ -27,13 +27,12 @@ export function imageOperations(database: DatabaseSync) {
   const references = (id: string): string[] => selectReferences.all(id).map((row) => String(row.reference));
 
   return {
-    /** Keeps the record that is there when the image exists, but an origin, with the history that goes with it, is worth having. */
+    /** Keeps the record that is there when the image exists, but an origin, with the history that goes with it, and steps are worth having. */
     addImage(record: ImageRecord): ImageRecord {
       return inTransaction(database, () => {
         const existing = parse(select.get(record.id));
-        if (existing !== undefined && (existing.origin !== undefined || record.origin === undefined)) return existing;
-        const kept = existing === undefined ? record : { ...existing, history: record.history, origin: record.origin };
-        upsert.run(record.id, JSON.stringify(kept));
+        const kept = existing === undefined ? record : joined(existing, record);
+        if (kept !== existing) upsert.run(record.id, JSON.stringify(kept));
         return kept;
       });
     },
@@ -90,4 +89,15 @@ export function imageOperations(database: DatabaseSync) {
       });
     },
   };
+}
+
+function joined(existing: ImageRecord, record: ImageRecord): ImageRecord {
+  const { history, origin, steps } = record;
+  if (existing.origin === undefined && origin !== undefined) {
+    const { steps: _other, ...rest } = existing;
+    return { ...rest, history, origin, ...(steps === undefined ? {} : { steps }) };
+  }
+  // Steps go with a history: those of another one would be told of the wrong entries.
+  const sameHistory = JSON.stringify(existing.history) === JSON.stringify(history);
+  return existing.steps === undefined && steps !== undefined && sameHistory ? { ...existing, steps } : existing;
 }
