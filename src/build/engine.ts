@@ -2,29 +2,30 @@ import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { EngineError } from '../base/errors.ts';
+import { sha256 } from '../oci/digest.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
 import type { StepRunner } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease, Store } from '../store/port.ts';
-import type { LayerMaker } from '../transport/layers/port.ts';
 import type { Archives } from '../transport/port.ts';
 import { baseImage } from './base-images.ts';
 import type { ContextSource, ContextTree } from './context/build-context.ts';
 import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
+import { contextReferences, readNamedContext } from './context/named-contexts.ts';
 import { TreeContextSource } from './context/tree-context.ts';
 import { type Lowered, lowerDockerfile } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
-import { stepsOfBuild } from './image-steps.ts';
-import type { BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher } from './port.ts';
+import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher } from './port.ts';
 import { describeImage } from './result.ts';
 import type { Executors } from './solver/executor.ts';
 import { Semaphore } from './solver/limits.ts';
 import { BuildMemory } from './solver/memory.ts';
-import { type Solution, Solver } from './solver/solver.ts';
+import { Solver } from './solver/solver.ts';
+import { Sources } from './sources/sources.ts';
 import { CacheMounts } from './steps/cache-mounts.ts';
 import { ClampExecutor } from './steps/clamp.ts';
 import { CopyExecutor } from './steps/copy.ts';
@@ -37,12 +38,14 @@ export type BuildEngineOptions = {
   snapshotter: Snapshotter;
   steps: StepRunner;
   archives: Pick<Archives, 'untar'>;
-  /** Without it, steps of base images are known only where the build kept them. */
-  layers?: Pick<LayerMaker, 'stepsOf'> | undefined;
   /** Without one, base images come from the store only. */
   fetcher?: ImageFetcher | undefined;
   /** Processes of build steps at once, over all builds; as many as processors when not given. */
   maxProcesses?: number | undefined;
+  /** Where file systems in memory are mounted for steps: secrets, tmpfs. A folder of /run named after the root when not given. */
+  memoryDirectory?: string | undefined;
+  /** What ADD may download in one file. */
+  httpLimitBytes?: number | undefined;
 };
 
 type Options = { onEvent: (event: BuildEvent) => void; signal: AbortSignal };
@@ -52,23 +55,25 @@ type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSo
 export class BuildEngine implements Builder {
   readonly #store: Store;
   readonly #archives: Pick<Archives, 'untar'>;
-  readonly #layers: Pick<LayerMaker, 'stepsOf'> | undefined;
   readonly #fetcher: ImageFetcher | undefined;
   readonly #memory: BuildMemory;
   readonly #solver: Solver;
   readonly #runs: RunExecutor;
+  readonly #sources: Sources;
   readonly #directory: string;
 
   constructor(options: BuildEngineOptions) {
     const { store, snapshotter, steps, archives } = options;
     this.#store = store;
     this.#archives = archives;
-    this.#layers = options.layers;
     this.#fetcher = options.fetcher;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
-    const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), tmp: store.paths.tmp });
-    this.#runs = new RunExecutor({ store, snapshotter, steps, caches });
+    // Not below the root: what is in it is in memory only.
+    const memory = options.memoryDirectory ?? join('/run', `slipway-build-${sha256(store.paths.root).slice(0, 12)}`);
+    const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), memory });
+    this.#runs = new RunExecutor({ store, snapshotter, steps, caches, memoryDirectory: memory });
+    this.#sources = new Sources({ store, archives, directory: join(this.#directory, 'sources'), httpLimitBytes: options.httpLimitBytes });
     const executors: Executors = {
       inline: new InlineExecutor({ store }),
       copy: new CopyExecutor({ store, archives }),
@@ -93,27 +98,25 @@ export class BuildEngine implements Builder {
     await this.#memory.load();
     await using lease = await this.#store.leases.acquire({ purpose: 'build' });
     const signal = options.signal ?? new AbortController().signal;
-    const context = this.#context(request, lease, signal);
+    const context = this.#context(request.context, request, lease, signal);
     const build: Build = { request, lease, context, signal, onEvent: options.onEvent };
 
     const definition = await readDefinition(request.dockerfile, context);
     const lowered = await this.#lower(definition, build);
-    const epochSeconds = epochOf(request);
+    const epochSeconds = epochOf(request, lowered.sourceDateEpoch);
     const { graph, target } = withClamp(lowered, request, epochSeconds);
     const solution = await this.#solver.solve(graph, target, {
       times: request.timestamps === 'source' ? 'kept' : 'adopted',
       given: (vertex, stop) => this.#given(vertex, lowered, definition, { ...build, signal: stop }),
       explainMissing: (vertex, path) => explainMissing(vertex, path, definition, context),
+      providers: request,
       lease,
       signal,
       onEvent: options.onEvent,
     });
     const { config, history } = await describeImage(lowered, solution, { actions: this.#store.actions, epochSeconds });
     const { tree } = solution.output;
-    const image =
-      request.output.kind === 'image'
-        ? await this.#record(request, { config, history, tree, steps: await this.#steps(lowered, solution, build, epochSeconds) })
-        : undefined;
+    const image = request.output.kind === 'image' ? await this.#record(request, { config, history, tree }) : undefined;
     return {
       ...(image === undefined ? {} : { image }),
       tree,
@@ -124,9 +127,8 @@ export class BuildEngine implements Builder {
     };
   }
 
-  #context(request: BuildRequest, lease: Lease, signal: AbortSignal): ContextSource {
+  #context(context: BuildContext, request: BuildRequest, lease: Lease, signal: AbortSignal): ContextSource {
     const adopt = request.timestamps !== 'source';
-    const { context } = request;
     if (context.kind === 'directory') {
       return new DirectoryContext({ path: context.path, store: this.#store, memory: this.#memory, lease, adopt });
     }
@@ -138,16 +140,20 @@ export class BuildEngine implements Builder {
     return new TreeContextSource({ tree, store: this.#store, lease, adopt });
   }
 
-  async #lower(definition: Definition, { request, onEvent, signal }: Build): Promise<Lowered> {
+  async #lower(definition: Definition, build: Build): Promise<Lowered> {
+    const { request, onEvent, signal } = build;
     const lowered = await lowerDockerfile(parseDockerfile(definition.text, definition.name), {
       target: request.target,
       buildArgs: request.buildArgs,
       labels: request.labels,
       noCache: request.noCache,
       networkMode: request.networkMode ?? 'default',
+      contexts: contextReferences(request.contexts),
+      ignore: definition.ignore,
       resolveImage: (name) => baseImage(name, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
     });
     for (const { message, line } of lowered.warnings) onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
+    if (lowered.failure !== undefined) throw lowered.failure;
     return lowered;
   }
 
@@ -159,35 +165,39 @@ export class BuildEngine implements Builder {
       build.onEvent({ kind: 'vertex', vertex: vertex.id, name: vertex.name, state: 'cached', durationMs: 0, reason: 'it is in the store' });
       return operation.tree;
     }
+    if (operation.kind === 'http' || operation.kind === 'git')
+      return this.#sources.fetch(vertex, operation, { ...build, providers: build.request });
     if (operation.kind !== 'context') throw new EngineError('Internal', 'GRAPH_INVALID', `${vertex.name} is not given`);
-    return this.#readContext(vertex, lowered, definition, build);
+    const { request, lease, signal } = build;
+    const open = (context: BuildContext) => this.#context(context, request, lease, signal);
+    return this.#readContext(vertex, build, async () =>
+      operation.name === 'default'
+        ? build.context.tree(lowered.contextPaths, { ignore: definition.ignore, signal })
+        : readNamedContext(request.contexts?.[operation.name], open, signal),
+    );
   }
 
-  async #readContext(vertex: Vertex, lowered: Lowered, definition: Definition, build: Build): Promise<TreeRef> {
+  async #readContext(vertex: Vertex, build: Build, readTree: () => Promise<ContextTree | undefined>): Promise<TreeRef> {
     const startedAt = performance.now();
     const emit = (state: 'running' | 'done' | 'error', more: { error?: string; detail?: Record<string, number> } = {}) =>
       build.onEvent({
         kind: 'vertex',
         vertex: vertex.id,
-        name: 'read the build context',
+        name: `read the ${vertex.name}`,
         state,
         durationMs: performance.now() - startedAt,
         ...more,
       });
     emit('running');
     try {
-      const read = await build.context.tree(lowered.contextPaths, { ignore: definition.ignore, signal: build.signal });
+      const read = await readTree();
+      if (read === undefined) throw new EngineError('Internal', 'GRAPH_INVALID', `there is no ${vertex.name}`);
       emit('done', { detail: countsOf(read) });
       return read.tree;
     } catch (error) {
       emit('error', { error: error instanceof Error ? error.message : String(error) });
       throw error;
     }
-  }
-
-  #steps(lowered: Lowered, solution: Solution, { request, lease, signal }: Build, epochSeconds: number | undefined) {
-    const clampSeconds = request.timestamps === 'epoch' ? (epochSeconds ?? 0) : undefined;
-    return stepsOfBuild({ store: this.#store, layers: this.#layers }, lowered, solution, { lease, signal, clampSeconds });
   }
 
   async #record(request: BuildRequest, made: Parameters<Store['images']['create']>[0]): Promise<ImageRecord> {
@@ -212,9 +222,8 @@ function refusePlatform(platform: string | undefined): void {
   });
 }
 
-/** SOURCE_DATE_EPOCH among the build arguments; 0 when times are to be fixed and it says nothing. */
-function epochOf(request: BuildRequest): number | undefined {
-  const text = request.buildArgs.SOURCE_DATE_EPOCH;
+/** SOURCE_DATE_EPOCH, a build argument or a global ARG; 0 when times are to be fixed and it says nothing. */
+function epochOf(request: BuildRequest, text: string | undefined): number | undefined {
   if (text === undefined || text === '') return request.timestamps === 'epoch' ? 0 : undefined;
   if (/^\d{1,11}$/.test(text)) return Number(text);
   throw new EngineError(

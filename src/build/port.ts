@@ -3,6 +3,7 @@ import type { ImageConfig } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord } from '../store/port.ts';
+import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type BuildContext =
   /** A folder that daemon and client both see. */
@@ -10,6 +11,8 @@ export type BuildContext =
   /** A tar (plain or compressed) already written to a temporary file by the API. */
   | { kind: 'tar'; file: string }
   | { kind: 'tree'; tree: TreeRef };
+
+export type NamedContext = BuildContext | { kind: 'image'; reference: string } | { kind: 'remote'; url: string };
 
 export type BuildRequest = {
   context: BuildContext;
@@ -24,6 +27,11 @@ export type BuildRequest = {
   platform?: string;
   networkMode?: 'default' | 'none' | 'host';
   output: { kind: 'image' } | { kind: 'tree' };
+  /** What names in FROM, --from and from= stand for, instead of images (`--build-context`). */
+  contexts?: Record<string, NamedContext>;
+  /** Secrets and ssh agents for the steps that ask for them. */
+  secrets?: SecretSource;
+  ssh?: SshAgents;
   /** Ask the registries of base images whether there are newer ones, instead of only for those that are not here. */
   pull?: boolean;
   /** Credentials for them, by registry. */

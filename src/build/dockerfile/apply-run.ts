@@ -4,6 +4,7 @@ import { proxyVariables } from './environment.ts';
 import { parseHeredocMark } from './heredoc.ts';
 import { type MountOptions, parseMount } from './mounts.ts';
 import { absolutePath, sourcePath } from './paths.ts';
+import { secretMount, sshMount } from './secret-mounts.ts';
 import { placeOf, type StageState } from './stage.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { RunInstruction } from './syntax.ts';
@@ -19,24 +20,28 @@ export function shellOf(stage: StageState): readonly string[] {
 export async function applyRun(stage: StageState, instruction: RunInstruction, around: Surroundings): Promise<void> {
   const { source } = around;
   if (instruction.security === 'insecure') {
-    throw source.unsupported(instruction.location, 'RUN --security=insecure is not supported');
+    throw source.unsupported(
+      instruction.location,
+      'RUN --security=insecure is not supported: build steps never get the rights of the host',
+      'Run what needs them as a container: slipway run --privileged.',
+    );
   }
   const inputs: VertexId[] = [stage.vertex];
   const mounts: RunMount[] = [];
   for (const flag of instruction.mounts) {
-    const options = parseMount(source, flag, (value) => stage.expand(source, flag.location, value, around.escape));
-    mounts.push(await toMount(stage, options, around, inputs));
+    const options = parseMount(source, flag, (value) => stage.expand(around, flag.location, value));
+    mounts.push(await toMount(stage, options, around, { inputs, mounts }));
   }
   const args = runArgs(stage, instruction, around, inputs, mounts);
   const proxies = proxyVariables(around.buildArgs);
   const vertex = around.graph.add({
-    name: stage.nextName(nameOf(instruction)),
+    name: stage.nextName(`${around.isTrigger ? 'ONBUILD ' : ''}${nameOf(instruction)}`),
     lineage: around.lineage(instruction.text),
     inputs,
     operation: {
       kind: 'run',
       args,
-      env: stage.variables.sorted(),
+      env: runEnvironment(stage, mounts),
       unkeyedEnv: proxies.sorted().filter(([name]) => stage.variables.get(name) === undefined),
       user: stage.run.User ?? '',
       workingDir: stage.workingDir,
@@ -48,6 +53,15 @@ export async function applyRun(stage: StageState, instruction: RunInstruction, a
   });
   stage.vertex = vertex;
   stage.record(`RUN ${historyCommand(stage, args)}`, vertex);
+}
+
+/** With an ssh mount, where its socket is, unless the Dockerfile says that itself. */
+function runEnvironment(stage: StageState, mounts: readonly RunMount[]): [string, string][] {
+  const socket = mounts.find((mount) => mount.kind === 'ssh')?.target;
+  if (socket === undefined || stage.variables.get('SSH_AUTH_SOCK') !== undefined) return stage.variables.sorted();
+  const variables = stage.variables.copy();
+  variables.set('SSH_AUTH_SOCK', socket);
+  return variables.sorted();
 }
 
 /** The build arguments in force stand before the command: `|1 VERSION=2 /bin/sh -c make`. */
@@ -91,22 +105,26 @@ function runArgs(
   return [`${scriptDirectory}/${heredoc.name}`];
 }
 
-async function toMount(stage: StageState, options: MountOptions, around: Surroundings, inputs: VertexId[]): Promise<RunMount> {
+type Collected = { readonly inputs: VertexId[]; readonly mounts: readonly RunMount[] };
+
+async function toMount(stage: StageState, options: MountOptions, around: Surroundings, collected: Collected): Promise<RunMount> {
   const { source } = around;
+  const { inputs } = collected;
   const fail = (message: string, hint?: string) => source.invalid('MOUNT_INVALID', options.location, message, hint);
-  if (options.type === 'secret' || options.type === 'ssh') {
-    throw source.unsupported(options.location, `RUN --mount=type=${options.type} is not supported yet`);
-  }
+  if (options.type === 'secret') return secretMount(stage, options, source);
+  if (options.type === 'ssh') return sshMount(stage, options, source, collected.mounts);
   if (options.target === undefined || options.target === '') throw fail(`a ${options.type} mount needs a target`, 'Add target=/PATH.');
   const target = absolutePath(stage.workingDir, options.target).replace(/(?<=.)\/\.?$/, '');
   if (target === '/') throw fail('a mount cannot cover the root directory');
   if (options.type === 'tmpfs') return { kind: 'tmpfs', target, sizeBytes: options.sizeBytes };
   if (options.type === 'cache') {
-    if (options.from !== undefined)
-      throw source.unsupported(options.location, 'a cache mount that starts from another stage (from=) is not supported yet');
+    const from = options.from === undefined ? undefined : inputs.push(await around.resolveFrom(options.from, options.location)) - 1;
+    const namespace = around.buildArgs.BUILDKIT_CACHE_MOUNT_NS;
+    const id = options.id ?? posix.normalize(options.target);
     return {
       kind: 'cache',
-      id: options.id ?? posix.normalize(options.target),
+      id: namespace === undefined || namespace === '' ? id : `${namespace}/${id}`,
+      ...(from === undefined ? {} : { from: { input: from, source: sourcePath(options.source ?? '/') } }),
       target,
       sharing: options.sharing,
       readOnly: options.readOnly,

@@ -32,7 +32,14 @@ export function parseFrom(line: Line): FromInstruction {
       `In AS NAME, ${nameRules}.`,
     );
   }
-  return { ...common(line), kind: 'FROM', base: base.text, name: name?.text.toLowerCase(), platform: flags.text('platform') };
+  return {
+    ...common(line),
+    kind: 'FROM',
+    base: base.text,
+    name: name?.text.toLowerCase(),
+    written: as === undefined || name === undefined ? undefined : { as: as.text, name: name.text },
+    platform: flags.text('platform'),
+  };
 }
 
 /** Every instruction but FROM. */
@@ -82,7 +89,7 @@ export function parseInstruction(name: Exclude<InstructionName, 'FROM'>, line: L
 }
 
 function common(line: Line): Common {
-  return { location: line.location, text: line.text };
+  return { location: line.location, text: line.text, keyword: line.keyword, comments: line.comments };
 }
 
 function wholeLine(line: Line): Location {

@@ -1,14 +1,15 @@
 import { findHeredocs, readHeredoc } from './heredoc.ts';
 import { type Location, Source } from './source.ts';
-import type { Heredoc, Line } from './syntax.ts';
+import type { Directives, Heredoc, Line } from './syntax.ts';
 import { splitFlags } from './words.ts';
 
 export type Lexed = {
   source: Source;
   escape: string;
-  directives: { syntax?: string; check?: string };
+  directives: Directives;
   lines: Line[];
-  warnings: { message: string; line: number }[];
+  /** The last lines of instructions with an empty line inside. */
+  emptyContinuations: Location[];
 };
 
 const sizeLimit = 4 * 1024 * 1024;
@@ -42,8 +43,10 @@ class Lexer {
   /** Lines as they are, a carriage return included: a heredoc's body keeps it. */
   readonly #raw: readonly string[];
   readonly #lines: Line[] = [];
-  readonly #warnings: { message: string; line: number }[] = [];
-  #directives: { syntax?: string; check?: string } = {};
+  readonly #emptyContinuations: Location[] = [];
+  #directives: Directives = {};
+  #directiveLines = 0;
+  #comments: string[] = [];
   #escape = '\\';
   #at = 0;
 
@@ -60,7 +63,7 @@ class Lexer {
       escape: this.#escape,
       directives: this.#directives,
       lines: this.#lines,
-      warnings: this.#warnings,
+      emptyContinuations: this.#emptyContinuations,
     };
   }
 
@@ -79,7 +82,9 @@ class Lexer {
       const location = this.#place(index, 0, line.length);
       if (seen.has(name)) throw this.#source.invalid('DIRECTIVE_REPEATED', location, `the ${name} directive is given twice`);
       seen.add(name);
-      if (name !== 'escape') this.#directives = { ...this.#directives, [name]: value };
+      this.#directiveLines = index + 1;
+      if (name === 'syntax') this.#directives = { ...this.#directives, syntax: value };
+      else if (name === 'check') this.#directives = { ...this.#directives, check: { value, location } };
       else if (value === '\\' || value === '`') this.#escape = value;
       else throw this.#source.invalid('ESCAPE_INVALID', location, `the escape character ${JSON.stringify(value)} is neither \\ nor \``);
     }
@@ -96,7 +101,10 @@ class Lexer {
       const line = this.#source.lines[index] ?? '';
       const stripped = pieces.length === 0 ? line.trimStart() : line;
       if (line.trimStart().startsWith('#')) {
-        if (pieces.length === 0) return;
+        if (pieces.length === 0) {
+          this.#addComment(line, index);
+          return;
+        }
         continue;
       }
       if (stripped.trim() === '') {
@@ -110,8 +118,15 @@ class Lexer {
       continued = more;
     }
     if (text.trim() === '') return;
-    if (blank) this.#warnings.push({ message: `an empty line inside the instruction that begins on line ${first + 1}`, line: first + 1 });
+    if (blank) this.#emptyContinuations.push(this.#place(this.#at - 1, 0));
     this.#addLine(text, first, pieces);
+  }
+
+  #addComment(line: string, index: number): void {
+    if (index < this.#directiveLines) return;
+    const comment = line.trimStart().slice(1).trim();
+    if (comment === '') this.#comments = [];
+    else this.#comments.push(comment);
   }
 
   #withoutContinuation(line: string): { kept: string; more: boolean } {
@@ -147,9 +162,11 @@ class Lexer {
       restOffset: restOffset + (untrimmed.length - untrimmed.trimStart().length),
       text: text.trimEnd(),
       heredocs,
+      comments: this.#comments,
       location: locate(0, keyword.length),
       locate,
     });
+    this.#comments = [];
   }
 
   #readHeredocs(keyword: string, text: string, rest: string, locate: (offset: number, length?: number) => Location): Heredoc[] {

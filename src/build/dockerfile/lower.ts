@@ -1,17 +1,20 @@
 import { EngineError } from '../../base/errors.ts';
 import { suggestion } from '../../base/nearest.ts';
-import { emptyImageConfig } from '../../oci/config.ts';
 import type { ImageConfig } from '../../oci/image.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../oci/platform.ts';
-import type { TreeId } from '../../store/model.ts';
 import type { ImageRecord } from '../../store/port.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, VertexId } from '../graph/vertex.ts';
 import { applyInstruction } from './apply.ts';
-import { Variables } from './environment.ts';
+import { Bases, type ContextReference } from './bases.ts';
+import { Checks, parseCheckOptions, type Warning } from './checks.ts';
+import { checkDefaultBases, checkImagePlatform, checkPlatformFlag } from './from-checks.ts';
+import { expandFrom, type Globals, globalArguments, predefinedArgument } from './globals.ts';
+import { certainlyIgnored } from './ignored.ts';
 import { parseTrigger } from './parser.ts';
-import type { Location, Source } from './source.ts';
-import { expandAt, type StageBase, type StageHistory, StageState } from './stage.ts';
+import type { Location } from './source.ts';
+import { type StageBase, type StageHistory, StageState } from './stage.ts';
+import { checkSyntax } from './static-checks.ts';
 import type { ContextPath, Surroundings } from './surroundings.ts';
 import type { Dockerfile, Instruction, Stage } from './syntax.ts';
 
@@ -23,6 +26,10 @@ export type LowerOptions = {
   readonly networkMode: 'default' | 'none' | 'host';
   /** Throws NotFound when there is no such image. */
   readonly resolveImage: (reference: string) => Promise<ImageRecord>;
+  /** Named contexts. */
+  readonly contexts?: Readonly<Record<string, ContextReference>> | undefined;
+  /** The lines of .dockerignore that hold for the main context. */
+  readonly ignore?: readonly string[] | undefined;
 };
 
 export type Lowered = {
@@ -33,7 +40,11 @@ export type Lowered = {
   readonly history: readonly StageHistory[];
   /** Empty when no step needs the context. */
   readonly contextPaths: readonly ContextPath[];
-  readonly warnings: readonly { readonly message: string; readonly line?: number | undefined }[];
+  readonly warnings: readonly Warning[];
+  /** Set when the Dockerfile wants its checks to be errors and some were. To be thrown once the warnings have been told. */
+  readonly failure?: EngineError | undefined;
+  /** SOURCE_DATE_EPOCH as build argument or as a global ARG. */
+  readonly sourceDateEpoch?: string | undefined;
 };
 
 /**
@@ -49,22 +60,27 @@ class Lowering {
   readonly #options: LowerOptions;
   readonly #graph = new GraphBuilder();
   readonly #stages = new Map<number, Promise<StageState>>();
-  readonly #images = new Map<string, Promise<ImageRecord>>();
   readonly #contextPaths: ContextPath[] = [];
-  readonly #warnings: { message: string; line?: number | undefined }[] = [];
   readonly #usedArgs = new Set<string>();
   readonly #lineages = new Map<string, number>();
-  #globals = new Variables();
+  readonly #checks: Checks;
+  readonly #bases: Bases;
+  readonly #globals: Globals;
+  readonly #isIgnored: (path: string) => boolean;
 
   constructor(file: Dockerfile, options: LowerOptions) {
     this.#file = file;
     this.#options = options;
+    this.#checks = checksOf(file, options);
+    this.#bases = new Bases({ file, graph: this.#graph, contexts: options.contexts ?? {}, resolveImage: options.resolveImage });
+    this.#isIgnored = certainlyIgnored(options.ignore ?? []);
+    this.#globals = globalArguments(file, { ...options, useArg: (name) => this.#usedArgs.add(name) });
   }
 
   async run(): Promise<Lowered> {
     const targetIndex = this.#findTarget();
-    this.#globals = this.#globalVariables();
-    this.#warnings.push(...this.#file.warnings);
+    checkSyntax(this.#file, this.#checks);
+    checkDefaultBases(this.#file, this.#checks);
     const target = await this.#stage(targetIndex);
     this.#warnUnusedArgs();
     const labels = { ...target.run.Labels, ...this.#options.labels };
@@ -76,7 +92,9 @@ class Lowering {
       config: target.config,
       history: target.history,
       contextPaths: this.#contextPaths,
-      warnings: this.#warnings,
+      warnings: this.#checks.warnings,
+      failure: this.#checks.failure(this.#file.source),
+      sourceDateEpoch: this.#options.buildArgs.SOURCE_DATE_EPOCH ?? this.#globals.variables.get('SOURCE_DATE_EPOCH'),
     };
   }
 
@@ -94,35 +112,6 @@ class Lowering {
     });
   }
 
-  #globalVariables(): Variables {
-    const { buildArgs, target } = this.#options;
-    const host = hostPlatform();
-    const variables = new Variables();
-    for (const side of ['BUILD', 'TARGET']) {
-      variables.set(`${side}PLATFORM`, formatPlatform(host));
-      variables.set(`${side}OS`, host.os);
-      variables.set(`${side}ARCH`, host.architecture);
-      variables.set(`${side}VARIANT`, host.variant ?? '');
-    }
-    variables.set('TARGETSTAGE', target ?? this.#file.stages.at(-1)?.from.name ?? 'default');
-    for (const name of [...variables.names()]) {
-      const given = buildArgs[name];
-      if (given !== undefined) variables.set(name, given);
-    }
-    for (const instruction of this.#file.globalArgs) {
-      for (const { key, value } of instruction.args) {
-        const given = Object.hasOwn(buildArgs, key) ? buildArgs[key] : undefined;
-        if (given !== undefined) {
-          this.#usedArgs.add(key);
-          variables.set(key, given);
-        } else if (value !== undefined) {
-          variables.set(key, expandAt(this.#file.source, instruction.location, value, variables, { escape: this.#file.escape }).text);
-        }
-      }
-    }
-    return variables;
-  }
-
   #stage(index: number): Promise<StageState> {
     const known = this.#stages.get(index);
     if (known !== undefined) return known;
@@ -134,36 +123,44 @@ class Lowering {
   }
 
   async #lowerStage(index: number, stage: Stage): Promise<StageState> {
-    const { source, stages } = this.#file;
+    const { stages } = this.#file;
+    const name = stage.from.name ?? (stages.length > 1 ? `stage-${index}` : '');
+    // A named context of a stage's name takes the stage's place, instructions and all.
+    if (stage.from.name !== undefined && this.#bases.isContext(stage.from.name)) {
+      return new StageState(name, (await this.#bases.base(stage.from.name, stage.from.location)).base);
+    }
     this.#checkPlatform(stage);
     const { base, triggers } = await this.#base(index, stage);
-    const name = stage.from.name ?? (stages.length > 1 ? `stage-${index}` : '');
-    const state = new StageState(name, base, (message, line) => this.#warnings.push({ message, line }));
+    const state = new StageState(name, base);
     const fromTriggers = triggers.map((text) => parseTrigger(text, `ONBUILD of ${stage.from.base}`));
     const steps = [...fromTriggers, ...stage.instructions];
     state.totalSteps = steps.filter((step) => ['RUN', 'COPY', 'ADD', 'WORKDIR'].includes(step.kind)).length;
     // A trigger's places are in its own text, which nobody sees; errors show the FROM that brought it.
-    const fromSource = { source, relocate: stage.from.location };
-    for (const step of fromTriggers) await this.#apply(index, state, step, fromSource);
-    for (const step of stage.instructions) await this.#apply(index, state, step, { source });
+    for (const step of fromTriggers) await this.#apply(index, state, relocated(step, stage.from.location), true);
+    for (const step of stage.instructions) await this.#apply(index, state, step, false);
     return state;
   }
 
-  async #apply(index: number, state: StageState, step: Instruction, at: { source: Source; relocate?: Location }): Promise<void> {
+  async #apply(index: number, state: StageState, step: Instruction, isTrigger: boolean): Promise<void> {
+    const { source } = this.#file;
     const surroundings: Surroundings = {
       graph: this.#graph,
-      source: at.source,
+      source,
       escape: this.#file.escape,
-      globals: this.#globals,
+      globals: this.#globals.variables,
       buildArgs: this.#options.buildArgs,
       noCache: this.#options.noCache,
       networkMode: this.#options.networkMode,
+      checks: this.#checks.forInstruction(step.comments),
+      told: new Set(),
+      isIgnored: this.#isIgnored,
+      isTrigger,
       useArg: (name) => this.#usedArgs.add(name),
       useContext: (path) => this.#contextPaths.push(path),
-      resolveFrom: (name, location) => this.#from(index, name, at.relocate ?? location),
-      lineage: (text) => this.#lineage(`${at.source.name}|${state.name}|${text}`),
+      resolveFrom: (name, location) => this.#from(index, name, location),
+      lineage: (text) => this.#lineage(`${source.name}|${state.name}|${text}`),
     };
-    await applyInstruction(state, at.relocate === undefined ? step : relocated(step, at.relocate), surroundings);
+    await applyInstruction(state, step, surroundings);
   }
 
   /** Equal texts in one stage are told apart by their order. */
@@ -173,17 +170,23 @@ class Lowering {
     return `${text}|${count}`;
   }
 
-  #checkPlatform(stage: Stage): void {
-    const written = stage.from.platform;
-    if (written === undefined) return;
-    const { source, escape: escapeCharacter } = this.#file;
-    const text = expandAt(source, stage.from.location, written, this.#globals, { escape: escapeCharacter }).text;
-    if (text === '') throw source.invalid('PLATFORM_INVALID', stage.from.location, `--platform=${written} is empty`);
-    const platform = formatPlatform(parsePlatform(text));
+  #checkPlatform({ from }: Stage): void {
+    if (from.platform === undefined) return;
+    const { source } = this.#file;
+    const checks = this.#checks.forInstruction(from.comments);
+    const expanded = expandFrom(this.#file, from, from.platform, this.#globals, checks);
+    checkPlatformFlag(from, expanded, this.#globals, checks);
+    if (expanded.text === '') {
+      const hint = [...expanded.unset].map((name) => suggestion(name, this.#globals.declared)).find((text) => text !== undefined);
+      throw source.invalid('PLATFORM_INVALID', from.location, `--platform=${from.platform} is empty`, hint);
+    }
+    const platform = formatPlatform(
+      parsedPlatform(expanded.text, (message, hint) => source.invalid('PLATFORM_INVALID', from.location, message, hint)),
+    );
     const host = formatPlatform(hostPlatform());
     if (platform !== host) {
       throw source.unsupported(
-        stage.from.location,
+        from.location,
         `FROM --platform=${platform}: this host builds for ${host} only`,
         `Leave --platform out or build on a ${platform} host.`,
       );
@@ -191,14 +194,15 @@ class Lowering {
   }
 
   async #base(index: number, stage: Stage): Promise<{ base: StageBase; triggers: readonly string[] }> {
-    const { source, stages, escape: escapeCharacter } = this.#file;
-    const { location } = stage.from;
-    const name = expandAt(source, location, stage.from.base, this.#globals, { escape: escapeCharacter }).text;
+    const { source, stages } = this.#file;
+    const { from } = stage;
+    const checks = this.#checks.forInstruction(from.comments);
+    const name = expandFrom(this.#file, from, from.base, this.#globals, checks).text;
     if (name === '') {
       throw source.invalid(
         'FROM_INVALID',
-        location,
-        `FROM ${stage.from.base} names no image`,
+        from.location,
+        `FROM ${from.base} names no image`,
         'Give the ARG before FROM a default, or set it with --build-arg.',
       );
     }
@@ -207,43 +211,13 @@ class Lowering {
       const state = await this.#stage(earlier);
       return { base: state.asBase(), triggers: state.triggers };
     }
-    if (name === 'scratch') return { base: this.#scratch(), triggers: [] };
-    const image = await this.#image(name, location);
-    return {
-      base: {
-        vertex: this.#imageVertex(name, image, source, location),
-        config: image.config,
-        history: image.history.map((entry) => ({ entry })),
-        variables: Variables.fromList(image.config.config?.Env ?? []),
-        buildArgs: [],
-      },
-      triggers: image.config.config?.OnBuild ?? [],
-    };
+    if (name === 'scratch') return { base: this.#bases.scratch(), triggers: [] };
+    const found = await this.#bases.base(name, from.location);
+    if (found.image !== undefined) checkImagePlatform(from, name, found.image.config, this.#checks);
+    return found;
   }
 
-  #scratch(): StageBase {
-    const vertex = this.#graph.add({ name: 'scratch', lineage: 'scratch', operation: { kind: 'scratch' } });
-    const config = emptyImageConfig();
-    return {
-      vertex,
-      config: { ...config, config: { ...config.config, WorkingDir: '/' } },
-      history: [],
-      variables: new Variables(),
-      buildArgs: [],
-    };
-  }
-
-  #imageVertex(name: string, image: ImageRecord, source: Source, location: Location): VertexId {
-    const tree = { id: image.tree as TreeId, content: image.treeContent };
-    return this.#graph.add({
-      name: `FROM ${name}`,
-      lineage: `image|${name}`,
-      operation: { kind: 'image', reference: name, tree },
-      place: { file: source.name, line: location.line, column: location.column, text: source.lines[location.line - 1] ?? '' },
-    });
-  }
-
-  /** What --from or from= names: an earlier stage by name or number, else an image. */
+  /** What --from or from= names: an earlier stage by name or number, a named context, else an image. */
   async #from(index: number, name: string, location: Location): Promise<VertexId> {
     const { source, stages } = this.#file;
     const stage = /^\d+$/.test(name)
@@ -267,8 +241,7 @@ class Lowering {
       );
     }
     if (stage >= 0) return (await this.#stage(stage)).vertex;
-    if (name === 'scratch') return this.#scratch().vertex;
-    return this.#imageVertex(name, await this.#image(name, location), source, location);
+    return this.#bases.files(name, location);
   }
 
   #lastStage(name: string, before: number): number | undefined {
@@ -276,30 +249,33 @@ class Lowering {
     return index < 0 ? undefined : index;
   }
 
-  async #image(name: string, location: Location): Promise<ImageRecord> {
-    let found = this.#images.get(name);
-    if (found === undefined) {
-      found = this.#options.resolveImage(name);
-      this.#images.set(name, found);
-    }
-    try {
-      return await found;
-    } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      const names = this.#file.stages.map((stage) => stage.from.name).filter((stage) => stage !== undefined);
-      const hint = [suggestion(name, names, 'the stage '), error.hint].filter((part) => part !== undefined).join(' ');
-      throw this.#file.source.error(error.kind, error.code, location, error.message, {
-        hint: hint === '' ? undefined : hint,
-        cause: error,
-      });
-    }
-  }
-
   #warnUnusedArgs(): void {
-    const predefined = /^((HTTPS?|FTP|NO|ALL)_PROXY|SOURCE_DATE_EPOCH|(BUILD|TARGET)(PLATFORM|OS|ARCH|VARIANT|STAGE)|BUILDKIT_.*)$/i;
-    const unused = Object.keys(this.#options.buildArgs).filter((name) => !this.#usedArgs.has(name) && !predefined.test(name));
-    if (unused.length > 0)
-      this.#warnings.push({ message: `no ARG takes the build argument${unused.length > 1 ? 's' : ''} ${unused.join(', ')}` });
+    const unused = Object.keys(this.#options.buildArgs).filter((name) => !this.#usedArgs.has(name) && !predefinedArgument.test(name));
+    if (unused.length > 0) this.#checks.warn(`no ARG takes the build argument${unused.length > 1 ? 's' : ''} ${unused.join(', ')}`);
+  }
+}
+
+/** The build argument wins over the directive. */
+function checksOf({ source, directives }: Dockerfile, options: LowerOptions): Checks {
+  const argument = options.buildArgs.BUILDKIT_DOCKERFILE_CHECK;
+  if (argument !== undefined) {
+    const fail = (message: string, hint?: string) =>
+      new EngineError('InvalidArgument', 'CHECK_INVALID', `BUILDKIT_DOCKERFILE_CHECK: ${message}`, { hint });
+    return new Checks(parseCheckOptions(argument, fail));
+  }
+  const { value = '', location = { line: 1, column: 1, endLine: 1 } } = directives.check ?? {};
+  const words = value.split(' ', 1)[0] ?? '';
+  return new Checks(
+    parseCheckOptions(words, (message, hint) => source.invalid('CHECK_INVALID', location, `check=${words}: ${message}`, hint)),
+  );
+}
+
+function parsedPlatform(text: string, fail: (message: string, hint?: string) => EngineError): ReturnType<typeof parsePlatform> {
+  try {
+    return parsePlatform(text);
+  } catch (error) {
+    if (error instanceof EngineError) throw fail(error.message, error.hint);
+    throw error;
   }
 }
 

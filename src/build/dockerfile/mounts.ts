@@ -93,6 +93,12 @@ export function parseMount(source: Source, flag: MountFlag, expandValue: (value:
   for (const key of options.keys()) {
     if (restricted.includes(key) && !allowed[type].includes(key)) throw fail(`${key} does not belong to a ${type} mount`);
   }
+  if (type === 'secret') {
+    if (options.has('from')) throw fail('from does not belong to a secret mount');
+    if (options.has('source') && options.has('id')) throw fail('source and id of a secret are the same; give one of them');
+    if (!options.get('source') && !options.get('id') && !options.get('target')) throw fail('a secret mount needs an id or a target');
+  }
+  if (type === 'ssh' && options.has('source')) throw fail('source does not belong to an ssh mount', 'Name the agent with id=.');
   const readWrite = boolean('readwrite');
   return {
     location: flag.location,

@@ -41,7 +41,7 @@ export function parseDockerfile(text: string, name = 'Dockerfile'): Dockerfile {
     directives: lexed.directives,
     globalArgs,
     stages,
-    warnings: lexed.warnings,
+    emptyContinuations: lexed.emptyContinuations,
   };
 }
 

@@ -16,8 +16,3 @@ export function sourcePath(path: string): string {
 export function hasWildcard(path: string): boolean {
   return /[*?[]/.test(path.replace(/\\[\s\S]/g, ''));
 }
-
-/** What ADD would fetch. */
-export function isRemote(source: string): boolean {
-  return /^(https?|git|ssh):\/\//i.test(source) || /^[\w.-]+@[\w.-]+:/.test(source);
-}

@@ -1,22 +1,56 @@
+import { isIP } from 'node:net';
+
 /** What is wrong with a port; the caller adds the place. */
 export class PortError extends Error {
   override readonly name = 'PortError';
 }
 
+export type ExposedPort = {
+  /** `port/protocol`, one for each of a range. */
+  readonly ports: readonly string[];
+  /** As written. */
+  readonly protocol: string;
+  /** An address or a port of the host stands before it. */
+  readonly published: boolean;
+};
+
 /**
- * `8080`, `53/udp`, `8000-8002`; also `[ip:]host:container` as BuildKit takes it, of which only the container's part counts. Gives `port/protocol`
- * for each port. Throws PortError.
+ * `8080`, `53/udp`, `8000-8002`; also `[ip:]host:container` as BuildKit takes it, of which only the container's part counts. Throws PortError.
  */
-export function parseExposedPort(text: string): string[] {
-  const container = text.split(':').at(-1) ?? '';
-  const [range = '', protocol = 'tcp', ...more] = container.split('/');
+export function parseExposedPort(text: string): ExposedPort {
+  const parts = text.split(':');
+  const container = parts.at(-1) ?? '';
+  const [range = '', protocol = ''] = splitOnce(container, '/');
   const lower = (protocol === '' ? 'tcp' : protocol).toLowerCase();
-  if (more.length > 0 || !['tcp', 'udp', 'sctp'].includes(lower)) throw new PortError(`${text}: the protocol is tcp, udp or sctp`);
+  if (!['tcp', 'udp', 'sctp'].includes(lower)) throw new PortError(`${text}: the protocol is tcp, udp or sctp`);
+  const { first, last } = portRange(text, range);
+  const host = parts.at(-2) ?? '';
+  const address = parts.slice(0, -2).join(':');
+  if (address !== '' && isIP(address.replace(/^\[(.*)\]$/, '$1')) === 0) throw new PortError(`${text}: ${address} is not an IP address`);
+  if (host !== '') {
+    const published = portRange(text, host);
+    if (published.last - published.first !== last - first && last !== first) {
+      throw new PortError(`${text}: the two ranges have different lengths`);
+    }
+  }
+  return {
+    ports: Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${lower}`),
+    protocol,
+    published: host !== '' || address !== '',
+  };
+}
+
+function splitOnce(text: string, at: string): [string, string] {
+  const index = text.indexOf(at);
+  return index < 0 ? [text, ''] : [text.slice(0, index), text.slice(index + 1)];
+}
+
+function portRange(text: string, range: string): { first: number; last: number } {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range);
   const first = Number(match?.[1] ?? Number.NaN);
   const last = Number(match?.[2] ?? first);
   if (match === null || last > 65535 || first > last) throw new PortError(`${text} is not a port: expected 0 to 65535, or a range`);
-  return Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${lower}`);
+  return { first, last };
 }
 
 const signals =

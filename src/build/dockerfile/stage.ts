@@ -1,7 +1,7 @@
-import { suggestion } from '../../base/nearest.ts';
 import { defaultPath } from '../../oci/config.ts';
 import type { HistoryEntry, ImageConfig, RunConfig } from '../../oci/image.ts';
 import type { Place, VertexId } from '../graph/vertex.ts';
+import { type Checks, didYouMean } from './checks.ts';
 import type { Variables } from './environment.ts';
 import { ExpansionError, expand } from './expand.ts';
 import { absolutePath } from './paths.ts';
@@ -19,6 +19,8 @@ export type StageBase = {
   readonly history: readonly StageHistory[];
   readonly variables: Variables;
   readonly buildArgs: readonly BuildArgument[];
+  /** A WORKDIR of this Dockerfile came before. */
+  readonly workdirSet: boolean;
 };
 
 export type BuildArgument = { readonly key: string; readonly value: string | undefined };
@@ -32,17 +34,19 @@ export class StageState {
   readonly history: StageHistory[];
   readonly variables: Variables;
   readonly buildArgs: BuildArgument[];
-  readonly #warn: (message: string, line?: number) => void;
   vertex: VertexId;
   /** CMD was given in this stage, so ENTRYPOINT leaves it. */
   hasCommand = false;
+  workdirSet: boolean;
+  /** Where the stage's CMD, ENTRYPOINT and HEALTHCHECK stand: only the last of each counts. */
+  readonly single = new Map<string, Location>();
   /** ONBUILD instructions of this stage; those of its base are used up by it. */
   triggers: string[] = [];
   /** Steps with a vertex, for `[name 2/5]`. */
   step = 0;
   totalSteps = 0;
 
-  constructor(name: string, base: StageBase, warn: (message: string, line?: number) => void) {
+  constructor(name: string, base: StageBase) {
     this.name = name;
     this.vertex = base.vertex;
     const { created: _created, rootfs: _rootfs, history: _history, ...config } = structuredClone(base.config);
@@ -51,7 +55,7 @@ export class StageState {
     this.history = [...base.history];
     this.variables = base.variables.copy();
     this.buildArgs = [...base.buildArgs];
-    this.#warn = warn;
+    this.workdirSet = base.workdirSet;
     if (!(run.Env ?? []).some((item) => item.startsWith('PATH='))) this.setEnv('PATH', defaultPath.slice('PATH='.length));
     if (run.WorkingDir) run.WorkingDir = absolutePath('/', run.WorkingDir).replace(/(?<=.)\/\.?$/, '');
   }
@@ -63,6 +67,7 @@ export class StageState {
       history: this.history,
       variables: this.variables,
       buildArgs: this.buildArgs,
+      workdirSet: this.workdirSet,
     };
   }
 
@@ -96,18 +101,22 @@ export class StageState {
   }
 
   /** Replaces variables in one word of an instruction. */
-  expand(source: Source, location: Location, word: string, escapeCharacter: string): string {
-    const result = expandAt(source, location, word, this.variables, { escape: escapeCharacter });
+  expand(around: Expanding, location: Location, word: string, options: { ignoreQuotes?: boolean } = {}): string {
+    const character = options.ignoreQuotes === true ? '\\' : around.escape;
+    const result = expandAt(around.source, location, word, this.variables, { escape: character, ...options });
+    const declared = new Set(this.buildArgs.map(({ key }) => key));
     for (const name of result.unset) {
-      if (!/^\w{2,}$/.test(name)) continue;
-      const hint = suggestion(name, this.variables.names(), '$');
-      this.#warn(`the variable $${name} is not set${hint === undefined ? '' : `. ${hint}`}`, location.line);
+      if (declared.has(name) || around.told.has(name)) continue;
+      around.told.add(name);
+      const hint = didYouMean(name, this.variables.names(), '$');
+      around.checks.report('UndefinedVar', location, `Usage of undefined variable '$${name}'${hint}`);
     }
     return result.text;
   }
 
-  expandWords(source: Source, location: Location, word: string, escapeCharacter: string): readonly string[] {
-    return expandAt(source, location, word, this.variables, { escape: escapeCharacter }).words;
+  /** The words of one argument, which may be several once its variables are replaced. Unset ones are not told of, as in BuildKit. */
+  expandWords(around: Expanding, location: Location, word: string): readonly string[] {
+    return expandAt(around.source, location, word, this.variables, { escape: around.escape }).words;
   }
 
   /** `[name 2/5] text`; counts. */
@@ -117,6 +126,9 @@ export class StageState {
     return `[${prefix}${String(this.step).padStart(String(this.totalSteps).length)}/${this.totalSteps}] ${text}`;
   }
 }
+
+/** What replacing variables needs of the instruction's surroundings. `told`: unset names that were told of. */
+export type Expanding = { readonly source: Source; readonly escape: string; readonly checks: Checks; readonly told: Set<string> };
 
 /** Expansion whose errors show the place. */
 export function expandAt(source: Source, location: Location, word: string, variables: Variables, options: Parameters<typeof expand>[2]) {

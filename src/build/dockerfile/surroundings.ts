@@ -1,5 +1,6 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { VertexId } from '../graph/vertex.ts';
+import type { Checks } from './checks.ts';
 import type { Variables } from './environment.ts';
 import type { Location, Source } from './source.ts';
 
@@ -15,6 +16,14 @@ export type Surroundings = {
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly noCache: boolean;
   readonly networkMode: 'default' | 'none' | 'host';
+  /** For this instruction. */
+  readonly checks: Checks;
+  /** Unset variables that this instruction has been told of. */
+  readonly told: Set<string>;
+  /** Whether .dockerignore leaves a path of the context out for certain. */
+  readonly isIgnored: (path: string) => boolean;
+  /** The base image's trigger, not the Dockerfile's own instruction. */
+  readonly isTrigger: boolean;
   useArg(name: string): void;
   useContext(path: ContextPath): void;
   resolveFrom(name: string, location: Location): Promise<VertexId>;

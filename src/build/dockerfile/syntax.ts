@@ -6,11 +6,18 @@ import type { Word } from './words.ts';
 export type Dockerfile = {
   readonly source: Source;
   readonly escape: string;
-  readonly directives: { readonly syntax?: string | undefined; readonly check?: string | undefined };
+  readonly directives: Directives;
   /** ARG instructions before the first FROM. */
   readonly globalArgs: readonly ArgInstruction[];
   readonly stages: readonly Stage[];
-  readonly warnings: readonly { readonly message: string; readonly line: number }[];
+  /** Instructions with an empty line inside. */
+  readonly emptyContinuations: readonly Location[];
+};
+
+/** `# name=value` lines at the top. */
+export type Directives = {
+  readonly syntax?: string | undefined;
+  readonly check?: { readonly value: string; readonly location: Location } | undefined;
 };
 
 export type Stage = {
@@ -33,12 +40,17 @@ export type Common = {
   readonly location: Location;
   /** The instruction as written, continuation lines joined, without heredoc bodies. */
   readonly text: string;
+  readonly keyword: string;
+  /** Comment lines between the instruction before and this one, without `#`; an empty one forgets those before it. */
+  readonly comments: readonly string[];
 };
 
 export type FromInstruction = Common & {
   readonly kind: 'FROM';
   readonly base: string;
   readonly name?: string | undefined;
+  /** AS and the name as written. */
+  readonly written?: { readonly as: string; readonly name: string } | undefined;
   readonly platform?: string | undefined;
 };
 export type KeyValue = { readonly key: string; readonly value: string /** `ENV key value`, the old form. */; readonly legacy: boolean };
@@ -136,6 +148,7 @@ export type Line = {
   readonly restOffset: number;
   readonly text: string;
   readonly heredocs: readonly Heredoc[];
+  readonly comments: readonly string[];
   readonly location: Location;
   /** The place of an offset in `text`. */
   locate(offset: number, length?: number): Location;

@@ -35,7 +35,7 @@ export type Place = {
 export type Operation = SourceOperation | CopyOperation | MkdirOperation | RunOperation | ClampOperation;
 
 /** Vertices without inputs. */
-export type SourceOperation = ScratchOperation | ImageOperation | ContextOperation | InlineOperation;
+export type SourceOperation = ScratchOperation | ImageOperation | ContextOperation | InlineOperation | HttpOperation | GitOperation;
 
 export type ScratchOperation = { readonly kind: 'scratch' };
 
@@ -51,6 +51,31 @@ export type InlineOperation = {
   readonly files: readonly { readonly path: string; readonly text: string; readonly mode: number }[];
 };
 
+/** A file from the network, alone in its tree as `/<filename>`: 0600 and of 0:0, its time as the server says. */
+export type HttpOperation = {
+  readonly kind: 'http';
+  readonly url: string;
+  readonly filename: string;
+  /** `sha256:…`; anything else that comes is an error. */
+  readonly checksum?: string | undefined;
+  /** The tree is what the file, an archive, holds. */
+  readonly unpack?: boolean | undefined;
+};
+
+/** A commit of a git repository, checked out. */
+export type GitOperation = {
+  readonly kind: 'git';
+  /** Anything that git itself takes as a remote, without fragment and query. */
+  readonly remote: string;
+  /** Branch, tag, full ref or commit; the remote's HEAD when not given. */
+  readonly ref?: string | undefined;
+  readonly subdirectory?: string | undefined;
+  readonly keepGitDirectory: boolean;
+  readonly submodules: boolean;
+  /** What the commit's digest has to begin with. */
+  readonly checksum?: string | undefined;
+};
+
 /** One source of a copy, from the vertex's input number `input` (0 is what is copied into). */
 export type CopySource = {
   readonly input: number;
@@ -58,6 +83,8 @@ export type CopySource = {
   readonly path: string;
   /** `*`, `?`, `[…]` and `\` mean what they mean to Go's filepath.Match. */
   readonly wildcard: boolean;
+  /** What is copied of the directory `path`, with the directories on the way: a pattern of .dockerignore's rules. */
+  readonly parents?: string | undefined;
   /** Extract it when it is a tar archive, plain or compressed. */
   readonly unpack: boolean;
   readonly place?: Place | undefined;
@@ -71,8 +98,8 @@ export type CopyOperation = {
   readonly destination: string;
   /** `user`, `user:group`, names or numbers; names are looked up in input 0. */
   readonly owner?: string | undefined;
-  /** Permission bits for everything copied. */
-  readonly mode?: number | undefined;
+  /** Permission bits for everything copied: a number, or a change of those that are there, as chmod(1) takes it (`u=rwX,go-w`). */
+  readonly mode?: number | string | undefined;
   /** .dockerignore patterns, relative to each source. */
   readonly excludes: readonly string[];
 };
@@ -108,6 +135,8 @@ export type RunMount =
   | {
       readonly kind: 'cache';
       readonly id: string;
+      /** What an empty cache begins with. */
+      readonly from?: { readonly input: number; readonly source: string } | undefined;
       readonly target: string;
       readonly sharing: 'shared' | 'private' | 'locked';
       readonly readOnly: boolean;
@@ -115,7 +144,34 @@ export type RunMount =
       readonly uid: number;
       readonly gid: number;
     }
-  | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number | undefined };
+  | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number | undefined }
+  | SecretMount
+  | SshMount;
+
+/** A value that the request brought, as a file (`target`), a variable (`env`) or both. Never part of a key. */
+export type SecretMount = {
+  readonly kind: 'secret';
+  readonly id: string;
+  readonly target?: string | undefined;
+  readonly env?: string | undefined;
+  readonly required: boolean;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly place?: Place | undefined;
+};
+
+/** A socket to an ssh agent that the request brought. */
+export type SshMount = {
+  readonly kind: 'ssh';
+  readonly id: string;
+  readonly target: string;
+  readonly required: boolean;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly place?: Place | undefined;
+};
 
 /** No modification time later than this stays (SOURCE_DATE_EPOCH). */
 export type ClampOperation = { readonly kind: 'clamp'; readonly epochSeconds: number };

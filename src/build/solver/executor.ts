@@ -1,6 +1,7 @@
 import type { TreeRef } from '../../store/model.ts';
 import type { Lease } from '../../store/port.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
+import type { SecretProviders } from '../secrets.ts';
 
 /** Kinds of work that are limited together, over all builds of the engine. */
 export type LimitKind = 'process' | 'files';
@@ -22,6 +23,8 @@ export type StepContext = {
   readonly lease: Lease;
   readonly onOutput: (stream: 'stdout' | 'stderr', data: Buffer) => void;
   readonly onWarning: (message: string, line?: number) => void;
+  /** Secrets and ssh agents of the build that runs the step. */
+  readonly providers: SecretProviders;
   /** Why a path may be missing from an input, as a hint. */
   readonly explainMissing: (input: number, path: string) => string | undefined;
 };

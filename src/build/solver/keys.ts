@@ -37,7 +37,7 @@ export function keyedOperation(operation: Operation): unknown {
 }
 
 function keyedMount(mount: Extract<Operation, { kind: 'run' }>['mounts'][number]): unknown {
-  if (mount.kind === 'bind') return { ...mount, place: undefined };
+  if (mount.kind === 'bind' || mount.kind === 'secret' || mount.kind === 'ssh') return { ...mount, place: undefined };
   if (mount.kind === 'cache') return { ...mount, sharing: undefined };
   return { ...mount, sizeBytes: undefined };
 }

@@ -219,7 +219,7 @@ export class Run {
   }
 
   #context(vertex: Vertex, inputs: readonly TreeRef[]): StepContext {
-    const { explainMissing, lease } = this.#options;
+    const { explainMissing, lease, providers = {} } = this.#options;
     const inputVertices = vertex.inputs.map((input) => this.#vertex(input));
     return {
       vertex,
@@ -231,6 +231,7 @@ export class Run {
       lease,
       onOutput: (stream, data) => this.#reporter.output(vertex, stream, data),
       onWarning: (message, line) => this.#reporter.warning(message, line),
+      providers,
       explainMissing: (input, path) => {
         const from = inputVertices[input];
         return from === undefined ? undefined : explainMissing?.(from, path);
@@ -241,7 +242,7 @@ export class Run {
 
 function isGiven(vertex: Vertex): boolean {
   const { kind } = vertex.operation;
-  return kind === 'image' || kind === 'context' || kind === 'scratch';
+  return kind === 'image' || kind === 'context' || kind === 'scratch' || kind === 'http' || kind === 'git';
 }
 
 function once<T>(map: Map<VertexId, Promise<T>>, id: VertexId, make: () => Promise<T>): Promise<T> {

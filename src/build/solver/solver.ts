@@ -4,6 +4,7 @@ import type { Lease, Store } from '../../store/port.ts';
 import { reachable } from '../graph/reachable.ts';
 import type { Graph, Vertex, VertexId } from '../graph/vertex.ts';
 import type { BuildEvent } from '../port.ts';
+import type { SecretProviders } from '../secrets.ts';
 import type { Executors, LimitKind } from './executor.ts';
 import { Flights } from './flights.ts';
 import { type Semaphore, throwIfAborted } from './limits.ts';
@@ -17,6 +18,7 @@ export type SolveOptions = {
   /** The tree of a vertex that is not solved: image, context, scratch. Called once for each. */
   readonly given: (vertex: Vertex, signal: AbortSignal) => Promise<TreeRef>;
   readonly explainMissing?: ((vertex: Vertex, path: string) => string | undefined) | undefined;
+  readonly providers?: SecretProviders | undefined;
   readonly lease: Lease;
   readonly signal: AbortSignal;
   readonly onEvent: (event: BuildEvent) => void;

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { ByteString } from '../../base/bytes.ts';
+import { type ByteString, toText } from '../../base/bytes.ts';
 import { type Hex, newHash, sha256 } from '../../oci/digest.ts';
 import { createIgnore, type Ignore } from '../../oci/ignore.ts';
 import { type DirectoryEntry, type Entry, EntryType, type Root, type TreeId } from '../../store/model.ts';
@@ -12,7 +12,7 @@ import { compilePattern } from './match.ts';
 
 export type CopySourcesParams = {
   tree: TreeId;
-  sources: { path: ByteString; wildcard: boolean; unpack: boolean }[];
+  sources: { path: ByteString; wildcard: boolean; unpack: boolean /** As in CopySource. */; parents?: ByteString | undefined }[];
   excludes: string[];
 };
 
@@ -67,12 +67,22 @@ class SourceFinder {
         continue;
       }
       const { entry, path: real } = resolved;
-      const exclude = this.#excluded(real, entry);
+      if (source.parents !== undefined && entry !== undefined && !isDirectory(entry)) {
+        missing ||= !source.wildcard;
+        continue;
+      }
+      const include = source.parents === undefined ? undefined : onlyBelow(source.parents);
+      const exclude = this.#excluded(real, entry, include);
+      if (exclude === 'all') {
+        missing ||= !source.wildcard && !/[*?[]/.test(source.parents ?? '');
+        if (missing) continue;
+      }
+      const left = exclude === 'all' ? this.#children(real, entry) : exclude;
       const archive = source.unpack && entry?.type === EntryType.file && this.#isArchive(entry.object) ? entry.object : undefined;
       const name = path.slice(path.lastIndexOf('/') + 1) as ByteString;
       const directory = entry === undefined || isDirectory(entry);
-      matches.push({ path: real, name, isDirectory: directory, archive, exclude });
-      digests.push([name, archive !== undefined, this.#digest(real, entry, exclude)]);
+      matches.push({ path: real, name, isDirectory: directory, archive, exclude: left });
+      digests.push([name, archive !== undefined, this.#digest(real, entry, left)]);
     }
     return { matches, missing, digest: sha256(canonical(digests)) };
   }
@@ -117,9 +127,10 @@ class SourceFinder {
     return found;
   }
 
-  #excluded(path: ByteString, entry: Entry | undefined): ByteString[] {
-    const ignore = this.#ignore;
-    if (ignore === undefined || (entry !== undefined && !isDirectory(entry))) return [];
+  /** What is left out of a directory; `all` when `include` leaves nothing in. */
+  #excluded(path: ByteString, entry: Entry | undefined, include: Ignore | undefined): ByteString[] | 'all' {
+    const rules = [this.#ignore, include].filter((rule) => rule !== undefined);
+    if (rules.length === 0 || (entry !== undefined && !isDirectory(entry))) return [];
     const result: ByteString[] = [];
     /** Whether anything below stays. */
     const walk = (full: Hex, at: ByteString, relative: ByteString): boolean => {
@@ -127,9 +138,9 @@ class SourceFinder {
       for (const child of this.#context.node(full)) {
         const childPath = joinPath(at, child.name);
         const childRelative = joinPath(relative, child.name);
-        const ignored = ignore.ignores(childRelative, isDirectory(child));
-        let kept = !ignored;
-        if (isDirectory(child) && (kept || ignore.mayContainIncluded(childRelative))) {
+        const ignoring = rules.filter((rule) => rule.ignores(childRelative, isDirectory(child)));
+        let kept = ignoring.length === 0;
+        if (isDirectory(child) && ignoring.every((rule) => rule.mayContainIncluded(childRelative))) {
           const before = result.length;
           const keepsBelow = walk(child.full, childPath, childRelative);
           if (!kept && !keepsBelow) result.length = before;
@@ -140,8 +151,14 @@ class SourceFinder {
       }
       return keeps;
     };
-    walk(entry === undefined ? this.#root.full : (entry as DirectoryEntry).full, path, '' as ByteString);
-    return result;
+    const keeps = walk(entry === undefined ? this.#root.full : (entry as DirectoryEntry).full, path, '' as ByteString);
+    return include === undefined || keeps ? result : 'all';
+  }
+
+  #children(path: ByteString, entry: Entry | undefined): ByteString[] {
+    return this.#context
+      .node(entry === undefined ? this.#root.full : (entry as DirectoryEntry).full)
+      .map((child) => joinPath(path, child.name));
   }
 
   #isArchive(object: Hex): boolean {
@@ -176,6 +193,11 @@ class SourceFinder {
     }
     return hash.digest('hex') as Hex;
   }
+}
+
+/** `--parents`: everything is left out but what the pattern names, and what is below that. */
+function onlyBelow(pattern: ByteString): Ignore | undefined {
+  return pattern === '' ? undefined : createIgnore(['*', `!/${toText(pattern)}`]);
 }
 
 /** What a copy takes over of an entry, without its name and times. */

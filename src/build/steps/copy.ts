@@ -8,6 +8,7 @@ import type { Archives } from '../../transport/port.ts';
 import { errorAt } from '../graph/place.ts';
 import type { CopyOperation, CopySource } from '../graph/vertex.ts';
 import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
+import type { ChangeModesParams } from './change-modes.ts';
 import type { CopyMatch, CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { makeDirectories } from './mkdir.ts';
 import { type Owner, resolveOwner } from './owner.ts';
@@ -31,7 +32,7 @@ export class CopyExecutor implements Executor<CopyOperation> {
   async prepare(operation: CopyOperation, context: StepContext): Promise<Prepared> {
     const base = inputAt(context, 0);
     const found = await this.#find(operation, context);
-    refuseMissing(operation, found, context);
+    warnOfNothing(operation, found, context);
     const owner = operation.owner === undefined ? undefined : await this.#owner(operation.owner, base, context);
     const reads: Read[] = [
       { what: 'the base', digest: context.identity(base) },
@@ -61,7 +62,12 @@ export class CopyExecutor implements Executor<CopyOperation> {
       const sources = operation.sources.filter((source) => source.input === input);
       const params: CopySourcesParams = {
         tree: inputAt(context, input).id,
-        sources: sources.map(({ path, wildcard, unpack }) => ({ path: toBytes(path), wildcard, unpack })),
+        sources: sources.map(({ path, wildcard, unpack, parents }) => ({
+          path: toBytes(path),
+          wildcard,
+          unpack,
+          ...(parents === undefined ? {} : { parents: toBytes(parents) }),
+        })),
         excludes: [...operation.excludes],
       };
       const result = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
@@ -85,7 +91,7 @@ export class CopyExecutor implements Executor<CopyOperation> {
       if (list.length > 0) tree = await this.#store.trees.edit(tree.id, list, { signal, lease });
     };
     for (const { source, matches } of found) {
-      const from = inputAt(context, source.input).id;
+      const from = await this.#withModes(operation, inputAt(context, source.input), matches, context);
       for (const match of matches) {
         if (match.archive === undefined) {
           edits.add(from, match);
@@ -106,6 +112,18 @@ export class CopyExecutor implements Executor<CopyOperation> {
     }
     await flush();
     return tree;
+  }
+
+  /** The input that `--chmod=u+x` has been applied to, at the places that are copied. */
+  async #withModes(
+    operation: CopyOperation,
+    input: TreeRef,
+    matches: readonly CopyMatch[],
+    { signal, lease }: StepContext,
+  ): Promise<TreeId> {
+    if (typeof operation.mode !== 'string') return input.id;
+    const params: ChangeModesParams = { tree: input.id, paths: matches.map(({ path }) => path), change: operation.mode };
+    return (await this.#store.jobs.run<TreeRef>('build.changeModes', params, { signal, lease })).id;
   }
 
   async #destinationType(operation: CopyOperation, base: TreeRef, context: StepContext): Promise<'directory' | 'other' | 'missing'> {
@@ -150,7 +168,7 @@ class CopyEdits {
       dest,
       contents,
       chown: this.#owner,
-      chmod: this.#operation.mode,
+      chmod: numericMode(this.#operation),
       ...(match.exclude.length > 0 ? { exclude: match.exclude } : {}),
     });
   }
@@ -167,9 +185,13 @@ class CopyEdits {
   }
 
   #makeDirectory(path: string): void {
-    const meta: Partial<Meta> = { mode: this.#operation.mode ?? 0o755, ...this.#owner };
+    const meta: Partial<Meta> = { mode: numericMode(this.#operation) ?? 0o755, ...this.#owner };
     this.#list.push(...makeDirectories(path, meta));
   }
+}
+
+function numericMode({ mode }: CopyOperation): number | undefined {
+  return typeof mode === 'number' ? mode : undefined;
 }
 
 function inputAt(context: StepContext, index: number): TreeRef {
@@ -191,22 +213,19 @@ function joinBytes(directory: ByteString, name: ByteString): ByteString {
   return (directory === '' ? name : `${directory}/${name}`) as ByteString;
 }
 
-/** A wildcard may match nothing (`yarn.lock*`), but not everything of an instruction may be nothing. */
-function refuseMissing(operation: CopyOperation, found: readonly Found[], context: StepContext): void {
+/** A wildcard may match nothing (`yarn.lock*`), as BuildKit has it; it is worth a word. */
+function warnOfNothing(operation: CopyOperation, found: readonly Found[], context: StepContext): void {
   if (operation.excludes.length > 0) return;
-  const empty = found.filter(({ matches }) => matches.length === 0);
-  const [first] = empty;
-  if (first === undefined) return;
-  if (empty.length === found.length) throw missing(first.source, context);
-  for (const { source } of empty) context.onWarning(`${source.path.slice(1)} matches nothing and is left out`, source.place?.line);
+  for (const { source, matches } of found) {
+    if (matches.length === 0) context.onWarning(`${source.path.slice(1)} matches nothing and is left out`, source.place?.line);
+  }
 }
 
 function missing(source: CopySource, context: StepContext): EngineError {
   const from = context.inputNames[source.input] ?? 'the source';
-  const what = source.wildcard
-    ? `nothing matches ${source.path.slice(1)}`
-    : `${source.path === '/' ? source.path : source.path.slice(1)} does not exist`;
+  const path = posix.join(source.path, source.parents ?? '');
+  const what = `${path === '/' ? path : path.slice(1)} does not exist`;
   return errorAt(source.place ?? context.vertex.place, 'InvalidArgument', 'COPY_SOURCE_MISSING', `${what} in ${from}`, {
-    hint: context.explainMissing(source.input, source.path),
+    hint: context.explainMissing(source.input, path),
   });
 }

@@ -12,9 +12,11 @@ import type { Executor, Prepared, Read, StepContext } from '../solver/executor.t
 import type { CacheMounts } from './cache-mounts.ts';
 import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { makeDirectories } from './mkdir.ts';
+import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
 
 type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
 type HostMount = { source: string; destination: string; readOnly: boolean };
+type CacheMount = Extract<RunMount, { kind: 'cache' }>;
 type BindMount = Extract<RunMount, { kind: 'bind' }>;
 /** Begins the ids of the snapshots in which steps run; no container's id begins so. */
 const snapshotPrefix = 'build-';
@@ -31,17 +33,28 @@ export class RunExecutor implements Executor<RunOperation> {
   readonly #steps: StepRunner;
   readonly #caches: CacheMounts;
 
-  constructor(options: { store: RunStore; snapshotter: Snapshotter; steps: StepRunner; caches: CacheMounts }) {
+  readonly #memoryDirectory: string;
+
+  /** `memoryDirectory`: where secrets and other file systems in memory are mounted while steps run. */
+  constructor(options: {
+    store: RunStore;
+    snapshotter: Snapshotter;
+    steps: StepRunner;
+    caches: CacheMounts;
+    memoryDirectory: string;
+  }) {
     this.#store = options.store;
     this.#snapshotter = options.snapshotter;
     this.#steps = options.steps;
     this.#caches = options.caches;
+    this.#memoryDirectory = options.memoryDirectory;
   }
 
   /** Removes the snapshots of steps that a crash cut short. Their processes have ended. */
   async recover(): Promise<void> {
     const left = (await this.#snapshotter.list()).filter((id) => id.startsWith(snapshotPrefix));
     await Promise.all(left.map((id) => this.#snapshotter.remove(id)));
+    await removeLeftSecrets(this.#memoryDirectory);
   }
 
   async prepare(operation: RunOperation, context: StepContext): Promise<Prepared> {
@@ -51,6 +64,11 @@ export class RunExecutor implements Executor<RunOperation> {
     const reads: Read[] = [
       { what: 'the root file system', digest: context.identity(base) },
       ...binds.map(({ mount, digest }) => ({ what: `the mount ${mount.target}`, digest })),
+      ...operation.mounts.flatMap((mount) =>
+        mount.kind === 'cache' && mount.from !== undefined
+          ? [{ what: `what the cache ${mount.id} begins with`, digest: context.identity(context.inputs[mount.from.input] as TreeRef) }]
+          : [],
+      ),
     ];
     return { reads, execute: (running) => this.#execute(operation, base, binds, running) };
   }
@@ -83,17 +101,19 @@ export class RunExecutor implements Executor<RunOperation> {
     await using cleanup = new AsyncDisposableStack();
     const root = await this.#withWorkingDir(operation, base, context);
     const mounts = await this.#mounts(operation, binds, context, cleanup);
+    const secrets = await openStepSecrets(operation, context.providers, this.#memoryDirectory);
+    cleanup.defer(() => secrets.close());
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease, disposable: true });
     const { exitCode, stubs } = await this.#steps.run({
       rootfs: snapshot.rootfs,
       args: [...operation.args],
-      env: [...operation.unkeyedEnv, ...operation.env].map((pair) => pair.join('=')),
+      env: mergedEnvironment(operation, secrets),
       user: operation.user,
       workingDir: operation.workingDir,
       network: operation.network,
-      mounts,
+      mounts: [...mounts, ...secrets.mounts],
       onOutput: context.onOutput,
       signal,
     });
@@ -125,8 +145,8 @@ export class RunExecutor implements Executor<RunOperation> {
         if (found !== undefined) mounts.push(await this.#bind(found, context, cleanup));
       } else if (mount.kind === 'cache') {
         mounts.push({ source: caches.get(mount.id) ?? '', destination: mount.target, readOnly: mount.readOnly });
-      } else {
-        const scratch = await this.#caches.scratch();
+      } else if (mount.kind === 'tmpfs') {
+        const scratch = await this.#caches.scratch(mount.sizeBytes);
         cleanup.defer(scratch.release);
         mounts.push({ source: scratch.path, destination: mount.target, readOnly: false });
       }
@@ -141,11 +161,28 @@ export class RunExecutor implements Executor<RunOperation> {
     for (const id of [...mounts.keys()].sort()) {
       const mount = mounts.get(id);
       if (mount === undefined) continue;
-      const held = await this.#caches.acquire(mount, context.signal);
+      const held = await this.#caches.acquire(mount, context.signal, (path) => this.#fillCache(mount, path, context));
       cleanup.defer(held.release);
       paths.set(id, held.path);
     }
     return paths;
+  }
+
+  /** What `from=` names is copied into a cache that is new. */
+  async #fillCache(mount: CacheMount, path: string, context: StepContext): Promise<void> {
+    if (mount.from === undefined) return;
+    const input = context.inputs[mount.from.input] as TreeRef;
+    const { trees } = this.#store;
+    const { signal, lease } = context;
+    const whole = mount.from.source === '/';
+    const tree = whole
+      ? input
+      : await trees.edit(
+          trees.empty.id,
+          [{ op: 'copy', from: input.id, source: toBytes(mount.from.source.slice(1)), dest: toBytes(''), contents: true }],
+          { signal, lease },
+        );
+    await trees.checkout(tree.id, path, { signal });
   }
 
   /** The source tree is mounted for the step's time; what is written to it goes with its upper. */
@@ -156,6 +193,12 @@ export class RunExecutor implements Executor<RunOperation> {
     const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease, disposable: true });
     return { source: join(snapshot.rootfs, path), destination: mount.target, readOnly: mount.readOnly };
   }
+}
+
+/** What comes from a secret wins over the Dockerfile's own variables. */
+function mergedEnvironment(operation: RunOperation, secrets: StepSecrets): string[] {
+  const values = new Map([...operation.unkeyedEnv, ...operation.env, ...secrets.env]);
+  return [...values].map((pair) => pair.join('='));
 }
 
 function failure(operation: RunOperation, exitCode: number, context: StepContext): EngineError {

@@ -35,7 +35,7 @@ export const argumentCases: readonly Case[] = [
     name: 'an unset variable is empty and warned of',
     dockerfile: 'FROM scratch\nENV version=1\nENV a=x${verison}',
     config: { Env: ['version=1', 'a=x'], ...workingDir },
-    warning: /\$verison is not set.*\$version/,
+    warning: /UndefinedVar: Usage of undefined variable '\$verison' \(did you mean \$version\?\)/,
   },
   { name: 'ARG with a default', dockerfile: 'FROM scratch\nARG a=1\nENV b=$a', config: { Env: ['b=1'], ...workingDir } },
   {

@@ -215,7 +215,8 @@ export const copyCases: readonly Case[] = [
     name: 'nothing but wildcards without match',
     files: { a: 'x' },
     dockerfile: 'FROM scratch\nCOPY nomatch* /',
-    error: /^Dockerfile:2:6: nothing matches nomatch\* in build context/,
+    tree: [],
+    warning: /nomatch\* matches nothing/,
   },
   { name: 'a malformed pattern', files: { a: 'x' }, dockerfile: 'FROM scratch\nCOPY a[ /', error: /^Dockerfile:2:1: .*not a pattern/ },
 
@@ -366,13 +367,6 @@ export const copyCases: readonly Case[] = [
     tree: ['f a.txt 644 0:0 "2"'],
   },
   {
-    name: '--parents is not there yet',
-    files: { a: 'x' },
-    dockerfile: 'FROM scratch\nCOPY --parents a /',
-    error: /^Dockerfile:2:1: COPY --parents is not supported yet/,
-  },
-
-  {
     name: 'hardlinks stay together',
     files: { 'd/a': 'x', 'd/b': { hardlink: 'd/a' } },
     dockerfile: 'FROM scratch\nCOPY d /',
@@ -428,10 +422,5 @@ export const copyCases: readonly Case[] = [
     files: { 'a.tar': archive.subarray(0, 1200) },
     dockerfile: 'FROM scratch\nADD a.tar /',
     error: /^Dockerfile:2:1: .*a\.tar/,
-  },
-  {
-    name: 'ADD of a URL is not there yet',
-    dockerfile: 'FROM scratch\nADD https://example.com/x /',
-    error: /fetching is not supported yet/,
   },
 ];
