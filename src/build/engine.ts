@@ -9,6 +9,7 @@ import type { StepRunner } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease, Store } from '../store/port.ts';
+import type { LayerMaker } from '../transport/layers/port.ts';
 import type { Archives } from '../transport/port.ts';
 import { baseImage } from './base-images.ts';
 import type { ContextSource, ContextTree } from './context/build-context.ts';
@@ -19,12 +20,13 @@ import { TreeContextSource } from './context/tree-context.ts';
 import { type Lowered, lowerDockerfile } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
+import { stepsOfBuild } from './image-steps.ts';
 import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher } from './port.ts';
 import { describeImage } from './result.ts';
 import type { Executors } from './solver/executor.ts';
 import { Semaphore } from './solver/limits.ts';
 import { BuildMemory } from './solver/memory.ts';
-import { Solver } from './solver/solver.ts';
+import { type Solution, Solver } from './solver/solver.ts';
 import { Sources } from './sources/sources.ts';
 import { CacheMounts } from './steps/cache-mounts.ts';
 import { ClampExecutor } from './steps/clamp.ts';
@@ -38,6 +40,8 @@ export type BuildEngineOptions = {
   snapshotter: Snapshotter;
   steps: StepRunner;
   archives: Pick<Archives, 'untar'>;
+  /** Without it, steps of base images are known only where the build kept them. */
+  layers?: Pick<LayerMaker, 'stepsOf'> | undefined;
   /** Without one, base images come from the store only. */
   fetcher?: ImageFetcher | undefined;
   /** Processes of build steps at once, over all builds; as many as processors when not given. */
@@ -55,6 +59,7 @@ type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSo
 export class BuildEngine implements Builder {
   readonly #store: Store;
   readonly #archives: Pick<Archives, 'untar'>;
+  readonly #layers: Pick<LayerMaker, 'stepsOf'> | undefined;
   readonly #fetcher: ImageFetcher | undefined;
   readonly #memory: BuildMemory;
   readonly #solver: Solver;
@@ -66,6 +71,7 @@ export class BuildEngine implements Builder {
     const { store, snapshotter, steps, archives } = options;
     this.#store = store;
     this.#archives = archives;
+    this.#layers = options.layers;
     this.#fetcher = options.fetcher;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
@@ -116,7 +122,10 @@ export class BuildEngine implements Builder {
     });
     const { config, history } = await describeImage(lowered, solution, { actions: this.#store.actions, epochSeconds });
     const { tree } = solution.output;
-    const image = request.output.kind === 'image' ? await this.#record(request, { config, history, tree }) : undefined;
+    const image =
+      request.output.kind === 'image'
+        ? await this.#record(request, { config, history, tree, steps: await this.#steps(lowered, solution, build, epochSeconds) })
+        : undefined;
     return {
       ...(image === undefined ? {} : { image }),
       tree,
@@ -198,6 +207,11 @@ export class BuildEngine implements Builder {
       emit('error', { error: error instanceof Error ? error.message : String(error) });
       throw error;
     }
+  }
+
+  #steps(lowered: Lowered, solution: Solution, { request, lease, signal }: Build, epochSeconds: number | undefined) {
+    const clampSeconds = request.timestamps === 'epoch' ? (epochSeconds ?? 0) : undefined;
+    return stepsOfBuild({ store: this.#store, layers: this.#layers }, lowered, solution, { lease, signal, clampSeconds });
   }
 
   async #record(request: BuildRequest, made: Parameters<Store['images']['create']>[0]): Promise<ImageRecord> {
