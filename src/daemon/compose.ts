@@ -152,10 +152,10 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     rootId,
     onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
   });
-  const archives = new ArchiveService({ store });
   const registries = new RegistryClient({ hosts: config.registries });
   const layers = new StoreLayerMaker(store);
   const chunked = new StoreChunkedForm(store);
+  const archives = new ArchiveService({ store, registries, layers, chunked });
   const pulls = new ImagePuller({ store, chunked });
   const transfers = new RegistryTransfers({ store, registries, layers, chunked, pulls });
   const fetcher: ImageFetcher = {

@@ -12,6 +12,7 @@ import type { Store } from '../../src/store/port.ts';
 import { ArchiveService } from '../../src/transport/archives/service.ts';
 import { readTar, tarFile, tarMember, writeTar } from '../contracts/tar.ts';
 import { openStoreForTest } from '../support/store.ts';
+import { transportParts } from '../support/transport.ts';
 
 const skip = process.getuid?.() !== 0 && 'needs root';
 const hex = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
@@ -25,7 +26,7 @@ let archives: ArchiveService;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'slipway-images-'));
   store = await openStoreForTest();
-  archives = new ArchiveService({ store });
+  archives = new ArchiveService(transportParts(store));
 });
 after(async () => {
   await store[Symbol.asyncDispose]();

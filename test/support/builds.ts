@@ -24,6 +24,7 @@ import type { Store } from '../../src/store/port.ts';
 import { ArchiveService } from '../../src/transport/archives/service.ts';
 import { ChrootSteps } from './chroot-steps.ts';
 import { openStoreForTest } from './store.ts';
+import { transportParts } from './transport.ts';
 
 /** A context's file: its text, or more about it. Paths that end in `/` are directories. */
 export type FileSpec =
@@ -60,7 +61,12 @@ export async function openBuilds(options: { steps?: StepRunner } = {}): Promise<
   const store = await openStoreForTest({ root: join(folder, 'root'), jobIdleMs: 500 });
   const steps = new ChrootSteps();
   const snapshotter = new ErofsOverlaySnapshotter({ store, runDirectory: join(folder, 'run') });
-  const engine = new BuildEngine({ store, snapshotter, steps: options.steps ?? steps, archives: new ArchiveService({ store }) });
+  const engine = new BuildEngine({
+    store,
+    snapshotter,
+    steps: options.steps ?? steps,
+    archives: new ArchiveService(transportParts(store)),
+  });
   let contexts = 0;
 
   const bench: BuildBench = {

@@ -2,12 +2,13 @@ import { EngineError } from '../../base/errors.ts';
 import { diffIdsOf, maxConfigBytes, parseImageConfig } from '../../oci/config.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import type { Descriptor, ImageIndex, Manifest } from '../../oci/image.ts';
-import { maxManifestBytes, parseIndex, parseManifestDocument } from '../../oci/manifest.ts';
+import { maxManifestBytes, parseIndex, parseManifest, parseManifestDocument } from '../../oci/manifest.ts';
 import { isForeignLayer, isTarLayer, MediaType } from '../../oci/media-types.ts';
 import { formatPlatform, hostPlatform, selectByPlatform } from '../../oci/platform.ts';
 import { canonical, familiar, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import { isChunked } from '../chunked/port.ts';
 import { type ArchiveContents, blobPath } from './contents.ts';
-import type { PlannedImage, PlannedLayer } from './plan.ts';
+import type { PlannedBlob, PlannedImage, PlannedLayer } from './plan.ts';
 
 /** containerd, nerdctl and Docker 25 put the whole reference here. */
 export const imageNameAnnotation = 'io.containerd.image.name';
@@ -60,7 +61,14 @@ function referencesOf({ annotations = {} }: Descriptor): string[] {
   }
 }
 
-type FoundManifest = { digest: Digest; manifest: Manifest; bytes: Buffer; mediaType: string };
+type FoundManifest = {
+  digest: Digest;
+  manifest: Manifest;
+  bytes: Buffer;
+  mediaType: string;
+  /** The outermost that it was found in. */
+  index?: { document: ImageIndex; bytes: Buffer; mediaType: string } | undefined;
+};
 
 async function findManifest(contents: ArchiveContents, descriptor: Descriptor, depth: number): Promise<FoundManifest> {
   const digest = parseDigest(descriptor.digest);
@@ -84,7 +92,8 @@ async function findManifest(contents: ArchiveContents, descriptor: Descriptor, d
       hint: offered.length === 0 ? undefined : `It has: ${[...new Set(offered)].join(', ')}.`,
     });
   }
-  return findManifest(contents, chosen, depth + 1);
+  const found = await findManifest(contents, chosen, depth + 1);
+  return { ...found, index: { document: parsed.index, bytes, mediaType: descriptor.mediaType } };
 }
 
 async function planImage(contents: ArchiveContents, found: FoundManifest, references: string[]): Promise<PlannedImage> {
@@ -108,7 +117,24 @@ async function planImage(contents: ArchiveContents, found: FoundManifest, refere
     if (descriptor === undefined) throw contents.invalid(`layer ${index + 1} of ${name} is not listed`);
     return planLayer(contents, descriptor, diffId, `layer ${index + 1} of ${name}`);
   });
-  return { name, references, configBytes, config, manifest: { bytes, mediaType }, layers };
+  return { name, references, configBytes, config, manifest: { bytes, mediaType }, layers, around: await planAround(contents, found) };
+}
+
+/** An index with the chunked form in it is kept with that; any other lists what is of no use without the rest of it. */
+async function planAround(contents: ArchiveContents, { index }: FoundManifest): Promise<PlannedImage['around']> {
+  const chunked = index?.document.manifests.find((each) => isChunked(each));
+  if (index === undefined || chunked === undefined) return undefined;
+  const digest = parseDigest(chunked.digest);
+  const bytes = await contents.readBlob(digest, maxManifestBytes);
+  const { config, layers } = parseManifest(bytes, { mediaType: chunked.mediaType, what: `the chunked manifest of ${contents.what}` });
+  const beside = new Map<Digest, PlannedBlob>([[digest, { digest, ...contents.range(blobPath(digest)) }]]);
+  for (const blob of [config, ...layers]) {
+    const listed = parseDigest(blob.digest);
+    const range = contents.range(blobPath(listed));
+    if (range.length !== blob.size) throw contents.invalid(`blob ${listed} has ${range.length} bytes, its manifest says ${blob.size}`);
+    beside.set(listed, { digest: listed, ...range });
+  }
+  return { index: { bytes: index.bytes, mediaType: index.mediaType }, beside: [...beside.values()] };
 }
 
 function planLayer(contents: ArchiveContents, descriptor: Descriptor, diffId: Digest, what: string): PlannedLayer {

@@ -16,4 +16,10 @@ export type PlannedImage = {
   /** Missing in archives of Docker before 25: one is made of the config and layers. */
   readonly manifest: { readonly bytes: Buffer; readonly mediaType: string } | undefined;
   readonly layers: readonly PlannedLayer[];
+  /** The index that the name stands for, and what it lists besides: the chunked form. */
+  readonly around?:
+    | { readonly index: { readonly bytes: Buffer; readonly mediaType: string }; readonly beside: readonly PlannedBlob[] }
+    | undefined;
 };
+
+export type PlannedBlob = BoundedRange & { readonly digest: Digest };

@@ -7,38 +7,90 @@ import { MediaType } from '../../oci/media-types.ts';
 import { canonical, familiar, familiarName, parseReference, type Reference, withDefaultTag } from '../../oci/reference.ts';
 import type { TarMember } from '../../oci/tar/member.ts';
 import { encodeTarHeader, endOfArchive, tarPadding } from '../../oci/tar/writer.ts';
-import type { ImageRecord, Store } from '../../store/port.ts';
+import type { ImageRecord, Lease, Store } from '../../store/port.ts';
+import type { LayerChoice } from '../port.ts';
+import type { MakingParts } from '../push/made.ts';
+import { type BundledImage, bundleName, encodeBundle } from './bundle.ts';
 import { blobPath } from './contents.ts';
 import { imageNameAnnotation, refNameAnnotation } from './oci-layout.ts';
+import { bundleImage } from './save-bundle.ts';
 import { type MadeLayers, projectImage, type SavedBlob, type SavedImage } from './saved-image.ts';
 import { makeWorkspace } from './workspace.ts';
 
-export type SaveOptions = { format: 'docker' | 'oci'; signal?: AbortSignal | undefined };
+export type SaveOptions = {
+  format: 'docker' | 'oci';
+  layers?: LayerChoice | undefined;
+  chunked?: boolean | undefined;
+  since?: readonly string[] | undefined;
+  signal?: AbortSignal | undefined;
+};
 
 /**
  * Images as one tar, an OCI layout in which, for `docker`, `manifest.json` and `repositories` describe the same blobs to Docker's loader
  * (docs/formats/archives.md). Each blob is there once. The same images give the same bytes. All layers are ready before the first byte is given,
  * so that an error comes instead of a stream and not in the middle of one.
  */
-export async function* saveArchive(store: Store, names: readonly string[], { format, signal }: SaveOptions): AsyncGenerator<Uint8Array> {
+export async function* saveArchive(parts: MakingParts, names: readonly string[], options: SaveOptions): AsyncGenerator<Uint8Array> {
+  const { store } = parts;
+  const { format, layers, chunked, since = [], signal } = options;
   if (names.length === 0) throw new EngineError('InvalidArgument', 'NO_IMAGE', 'no image to save was named');
   await using lease = await store.leases.acquire({ purpose: 'save' });
   await using workspace = await makeWorkspace(store.paths.tmp, 'save');
+  const named = await resolveNames(store, names);
+  for (const { record } of named) await lease.add('image', record.id);
+  if (since.length > 0) {
+    if (layers !== undefined || chunked) throw sinceAlone();
+    yield* bundle(parts, named, since, { lease, signal });
+    return;
+  }
   const made: MadeLayers = new Map();
   const images: SavedImage[] = [];
-  for (const { record, references } of await resolveNames(store, names)) {
-    await lease.add('image', record.id);
-    images.push(await projectImage({ store, folder: workspace.path, made, signal }, record, references));
+  for (const { record, references } of named) {
+    const context = { parts, folder: workspace.path, made, lease, signal };
+    images.push(await projectImage(context, record, references, { layers, chunked }));
   }
+  yield* archive(documentsOf(images, format), distinctBlobs(images), signal);
+}
+
+/** Only what the images lack that the other side has. */
+async function* bundle(
+  parts: MakingParts,
+  named: readonly { record: ImageRecord; references: Reference[] }[],
+  since: readonly string[],
+  options: { lease: Lease; signal: AbortSignal | undefined },
+): AsyncGenerator<Uint8Array> {
+  const olds = await Promise.all(since.map((name) => parts.store.images.resolve(name)));
+  for (const { id } of olds) await options.lease.add('image', id);
+  const entries: BundledImage[] = [];
+  const blobs = new Map<Digest, SavedBlob>();
+  for (const image of named) {
+    const bundled = await bundleImage(parts, image, olds, options);
+    entries.push(bundled.entry);
+    for (const blob of bundled.blobs) blobs.set(blob.digest, blob);
+  }
+  yield* archive([{ name: bundleName, bytes: encodeBundle(entries) }], [...blobs.values()], options.signal);
+}
+
+async function* archive(
+  documents: readonly { name: string; bytes: Buffer }[],
+  blobs: readonly SavedBlob[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
   yield directory('blobs/');
   yield directory('blobs/sha256/');
-  for (const document of documentsOf(images, format)) yield wholeFile(document.name, Buffer.from(JSON.stringify(document.content)));
-  for (const blob of distinctBlobs(images)) {
+  for (const { name, bytes } of documents) yield wholeFile(name, bytes);
+  for (const blob of blobs) {
     yield header(blobPath(blob.digest), blob.sizeBytes);
     yield* contentOf(blob, signal);
     yield tarPadding(blob.sizeBytes);
   }
   yield endOfArchive;
+}
+
+function sinceAlone(): EngineError {
+  return new EngineError('InvalidArgument', 'SAVE_OPTIONS', 'a bundle of what is new has neither layers nor the chunked form', {
+    hint: 'Leave --layers and --chunked out, or --since.',
+  });
 }
 
 /** Names to images; an image that is named twice is there once, with both names. A bare ID brings no name with it, as in Docker. */
@@ -70,19 +122,17 @@ function toReference(name: string): Reference | undefined {
   }
 }
 
-function documentsOf(images: readonly SavedImage[], format: 'docker' | 'oci'): { name: string; content: unknown }[] {
-  const oci = [
-    { name: 'index.json', content: indexOf(images) },
-    { name: 'oci-layout', content: { imageLayoutVersion: '1.0.0' } },
-  ];
+function documentsOf(images: readonly SavedImage[], format: 'docker' | 'oci'): { name: string; bytes: Buffer }[] {
+  const json = (name: string, content: unknown) => ({ name, bytes: Buffer.from(JSON.stringify(content)) });
+  const oci = [json('index.json', indexOf(images)), json('oci-layout', { imageLayoutVersion: '1.0.0' })];
   if (format === 'oci') return oci;
-  return [...oci, { name: 'manifest.json', content: dockerManifestOf(images) }, { name: 'repositories', content: repositoriesOf(images) }];
+  return [...oci, json('manifest.json', dockerManifestOf(images)), json('repositories', repositoriesOf(images))];
 }
 
 /** One descriptor a name, as containerd has it: a descriptor has room for one name only. */
 function indexOf(images: readonly SavedImage[]): ImageIndex {
-  const manifests = images.flatMap(({ manifest, references }): Descriptor[] => {
-    const descriptor = { mediaType: manifest.mediaType, digest: manifest.digest, size: manifest.sizeBytes };
+  const manifests = images.flatMap(({ top, references }): Descriptor[] => {
+    const descriptor = { mediaType: top.mediaType, digest: top.digest, size: top.sizeBytes };
     if (references.length === 0) return [descriptor];
     return references.map((reference) => ({
       ...descriptor,
@@ -116,7 +166,8 @@ function repositoriesOf(images: readonly SavedImage[]): Record<string, Record<st
 
 function distinctBlobs(images: readonly SavedImage[]): SavedBlob[] {
   const blobs = new Map<Digest, SavedBlob>();
-  for (const { manifest, config, layers } of images) for (const blob of [manifest, config, ...layers]) blobs.set(blob.digest, blob);
+  for (const { top, config, layers, beside } of images)
+    for (const blob of [top, config, ...layers, ...beside]) blobs.set(blob.digest, blob);
   return [...blobs.values()];
 }
 

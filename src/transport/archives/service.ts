@@ -1,6 +1,7 @@
 import type { TreeRef } from '../../store/model.ts';
 import type { ImageRecord, Store } from '../../store/port.ts';
 import type { Archives, LoadedImage, UntarOptions } from '../port.ts';
+import type { MakingParts } from '../push/made.ts';
 import type { UntarParams, UntarResult } from '../untar/job.ts';
 import { exportTree } from './export.ts';
 import { type ImportOptions, importRoot } from './import.ts';
@@ -9,10 +10,12 @@ import { type SaveOptions, saveArchive } from './save.ts';
 
 /** Images in and out as files, over the store and the jobs of this room. Holds no state of its own. */
 export class ArchiveService implements Archives {
+  readonly #parts: MakingParts;
   readonly #store: Store;
 
-  constructor(options: { store: Store }) {
-    this.#store = options.store;
+  constructor(parts: MakingParts) {
+    this.#parts = parts;
+    this.#store = parts.store;
   }
 
   load(file: string, options: LoadOptions = {}): Promise<LoadedImage[]> {
@@ -20,7 +23,7 @@ export class ArchiveService implements Archives {
   }
 
   save(names: readonly string[], options: SaveOptions): AsyncIterable<Uint8Array> {
-    return saveArchive(this.#store, names, options);
+    return saveArchive(this.#parts, names, options);
   }
 
   importRoot(file: string, options: ImportOptions): Promise<ImageRecord> {

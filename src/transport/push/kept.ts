@@ -25,7 +25,17 @@ export async function asBefore(
   const { origin } = image;
   if (origin === undefined || !(await isWorthKeeping(parts.store, image, origin))) return undefined;
   const places = await placesOf(parts, request, origin);
-  const finder = new Finder(parts.store, places, request.reference.domain, options.signal);
+  return assemble(new Finder(parts.store, places, request.reference.domain, options.signal), origin, options);
+}
+
+/** The same of what is in the store, for an archive: undefined when a part is not there. */
+export async function storedForm(store: Store, { origin }: ImageRecord, options: { index: boolean }): Promise<Outgoing | undefined> {
+  if (origin === undefined) return undefined;
+  const kept = await assemble(new Finder(store, [], '', undefined), origin, options);
+  return kept?.blobs.every(({ source }) => source !== undefined) ? kept : undefined;
+}
+
+async function assemble(finder: Finder, origin: ImageOrigin, options: { index: boolean }): Promise<Outgoing | undefined> {
   const manifest = await finder.document(origin.manifestDigest, origin.manifestMediaType);
   if (manifest === undefined) return undefined;
   const whole = options.index ? await withIndex(finder, origin) : undefined;
@@ -37,6 +47,7 @@ export async function asBefore(
     manifest: descriptorOf(manifest),
     origin: whole === undefined ? withoutIndex(origin) : origin,
     there: new Set(),
+    documents: new Map(),
     sizeBytes: [config, ...layers].reduce((sum, { size }) => sum + size, manifest.bytes.length),
     explanation: [
       `as it came: manifest ${origin.manifestDigest}, ${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}`,

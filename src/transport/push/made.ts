@@ -1,21 +1,33 @@
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import type { HistoryEntry, ImageConfig, ImageIndex, Manifest } from '../../oci/image.ts';
+import { parseManifest } from '../../oci/manifest.ts';
 import { MediaType } from '../../oci/media-types.ts';
 import { parseReference } from '../../oci/reference.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { ImageOrigin, ImageRecord, KnownLayer, Lease, Store } from '../../store/port.ts';
 import type { ChunkedBuild, ChunkedForm } from '../chunked/port.ts';
+import { showBytes } from '../layers/explain.ts';
 import type { LayerMaker, LayerPlan } from '../layers/port.ts';
 import type { ImageForm, LayerChoice, LayerCompression, TransferCallOptions } from '../port.ts';
 import type { Registries, Repository } from '../registry/port.ts';
-import type { Destination } from './destination.ts';
-import { descriptorOf, document, memorySource, type Outgoing, type OutgoingBlob, type OutgoingDocument, storedBlob } from './outgoing.ts';
+import { type Destination, knownLayers } from './destination.ts';
+import {
+  descriptorOf,
+  document,
+  memorySource,
+  type Outgoing,
+  type OutgoingBlob,
+  type OutgoingDocument,
+  readDocument,
+  storedBlob,
+} from './outgoing.ts';
 
 export type MakingParts = { store: Store; registries: Registries; layers: LayerMaker; chunked: ChunkedForm };
 
 export type Making = {
   image: ImageRecord;
-  repository: Repository;
+  /** Undefined when it goes into an archive. */
+  repository: Repository | undefined;
   destination: Destination;
   form: ImageForm;
   choice: LayerChoice;
@@ -72,6 +84,7 @@ export async function enclose(parts: MakingParts, making: Making, ordinary: Ordi
     manifest: descriptorOf(manifest),
     origin: originOf({ config, manifest, index, layers }),
     there: making.destination.there,
+    documents: new Map([[config.digest, config]]),
     sizeBytes: layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, manifest.bytes.length + config.bytes.length),
     explanation: [
       ...ordinary.explanation,
@@ -79,6 +92,25 @@ export async function enclose(parts: MakingParts, making: Making, ordinary: Ordi
       costs(ordinaryBytes + manifest.bytes.length + config.bytes.length, build, making.form),
     ],
   };
+}
+
+/**
+ * `--format both` of an image that came as an ordinary one: its manifest stays, and the chunked form is put beside it. Undefined when its manifest is not here, or its layers are not
+ * known.
+ */
+export async function aroundOrigin(parts: MakingParts, making: Making, options: TransferCallOptions): Promise<Outgoing | undefined> {
+  const { image } = making;
+  const { origin } = image;
+  if (origin === undefined) return undefined;
+  const layers = await knownLayers(parts.store, origin.layers);
+  const manifest = await readDocument(parts.store, origin.manifestDigest, origin.manifestMediaType);
+  if (layers === undefined || manifest === undefined) return undefined;
+  const { mediaType } = parseManifest(manifest.bytes, { what: `the stored manifest ${manifest.digest}` }).config;
+  const config = await readDocument(parts.store, origin.configDigest, mediaType);
+  if (config === undefined) return undefined;
+  const tree = { id: image.tree, content: image.treeContent };
+  const explanation = [`as it came: manifest ${origin.manifestDigest}`];
+  return enclose(parts, making, { config, manifest, layers, tree, explanation }, options);
 }
 
 async function makeChunkedOnly(parts: MakingParts, making: Making, options: TransferCallOptions): Promise<Outgoing> {
@@ -97,6 +129,7 @@ async function makeChunkedOnly(parts: MakingParts, making: Making, options: Tran
     manifest: build.manifest.descriptor,
     origin: undefined,
     there: destination.there,
+    documents: new Map([[config.digest, config]]),
     sizeBytes: build.listed.reduce((sum, { size }) => sum + size, manifest.bytes.length),
     explanation: [...build.explanation, costs(0, build, 'chunked')],
   };
@@ -108,7 +141,8 @@ function buildChunked(
   { config, layers, tree }: Pick<Ordinary, 'config' | 'layers' | 'tree'>,
   { signal, onProgress }: TransferCallOptions,
 ): Promise<ChunkedBuild> {
-  const previous = destination.previous === undefined ? undefined : { repository, manifest: destination.previous };
+  const previous =
+    destination.previous === undefined || repository === undefined ? undefined : { repository, manifest: destination.previous };
   return parts.chunked.build(
     { tree, config: descriptorOf(config), layers, previous, form: form === 'chunked' ? 'chunked' : 'both' },
     { signal, onProgress, lease },
@@ -207,8 +241,10 @@ function newBytes(blobs: readonly OutgoingBlob[], there: ReadonlySet<Digest>): n
 
 function costs(ordinaryBytes: number, build: ChunkedBuild | undefined, form: ImageForm): string {
   const parts = [
-    ...(form === 'chunked' ? [] : [`ordinary form: ${ordinaryBytes} bytes to send unless the registry has them`]),
-    ...(build === undefined ? [] : [`chunked form: ${build.bytes + build.manifest.bytes.length} bytes${form === 'both' ? ' more' : ''}`]),
+    ...(form === 'chunked' ? [] : [`ordinary form: ${showBytes(ordinaryBytes)} unless the registry has them already`]),
+    ...(build === undefined
+      ? []
+      : [`chunked form: ${showBytes(build.bytes + build.manifest.bytes.length)}${form === 'both' ? ' more' : ''}`]),
   ];
   return parts.join('; ');
 }

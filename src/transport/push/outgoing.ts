@@ -29,6 +29,8 @@ export type Outgoing = {
   origin: ImageOrigin | undefined;
   /** Blobs that the tag's present manifest lists: they are not asked for again. */
   there: ReadonlySet<Digest>;
+  /** Those of the blobs that are documents. */
+  documents: ReadonlyMap<Digest, OutgoingDocument>;
   /** Of what the ordinary manifest lists, or of all without one. */
   sizeBytes: number;
   explanation: string[];

@@ -2,12 +2,13 @@ import { EngineError } from '../../base/errors.ts';
 import type { Platform } from '../../oci/image.ts';
 import { canonical, type Reference, repositoryOf } from '../../oci/reference.ts';
 import type { Lease } from '../../store/port.ts';
+import { showBytes } from '../layers/explain.ts';
 import type { ImageForm, LayerChoice, PushedImage, PushRequest, TransferCallOptions } from '../port.ts';
 import type { Repository } from '../registry/port.ts';
-import { type Destination, knownLayers, lookAt } from './destination.ts';
+import { type Destination, lookAt } from './destination.ts';
 import { asBefore } from './kept.ts';
-import { enclose, type Making, type MakingParts, make, plan } from './made.ts';
-import { type Outgoing, readDocument } from './outgoing.ts';
+import { aroundOrigin, type Making, type MakingParts, make, plan } from './made.ts';
+import type { Outgoing } from './outgoing.ts';
 import { isBlobMissing, sendAll, shortName } from './upload.ts';
 
 type Push = { parts: MakingParts; request: PushRequest; repository: Repository; tag: string; lease: Lease; options: TransferCallOptions };
@@ -59,7 +60,7 @@ async function pushMade(push: Push): Promise<PushedImage> {
     lease,
   };
   if (request.explainOnly) return explain(push, making);
-  const outgoing = (await aroundOrigin(push, making)) ?? (await make(parts, making, options));
+  const outgoing = (await besideOrigin(push, making)) ?? (await make(parts, making, options));
   try {
     return await deliver(push, outgoing, destination.tagged);
   } catch (error) {
@@ -78,21 +79,13 @@ async function likelyChoice({ parts, request, options, lease }: Push): Promise<L
   return steps === undefined ? { kind: 'adaptive' } : { kind: 'per-step' };
 }
 
-/** `--format both` of an image that came as an ordinary one: its manifest stays, and the chunked form is put beside it. Undefined when that is not what is asked, or its layers are not known. */
-async function aroundOrigin({ parts, request, options }: Push, making: Making): Promise<Outgoing | undefined> {
+/** What a registry has under that manifest stays as it is, when the chunked form is asked for beside it. */
+async function besideOrigin({ parts, request, options }: Push, making: Making): Promise<Outgoing | undefined> {
   const { image, layers, compression } = request;
-  const { origin } = image;
-  if (origin === undefined || layers !== undefined || compression !== undefined || making.form !== 'both') return undefined;
-  const known = await knownLayers(parts.store, origin.layers);
-  const manifest = await readDocument(parts.store, origin.manifestDigest, origin.manifestMediaType);
-  const config = await readDocument(parts.store, origin.configDigest, '');
+  if (image.origin === undefined || layers !== undefined || compression !== undefined || making.form !== 'both') return undefined;
   const references = await parts.store.images.references(image.id);
-  const published = references.some((name) => name.endsWith(`@${origin.manifestDigest}`));
-  if (known === undefined || manifest === undefined || config === undefined || !published) return undefined;
-  const { mediaType } = JSON.parse(manifest.bytes.toString('utf8')).config as { mediaType: string };
-  const tree = { id: image.tree, content: image.treeContent };
-  const explanation = [`as it came: manifest ${origin.manifestDigest}`];
-  return enclose(parts, making, { config: { ...config, mediaType }, manifest, layers: known, tree, explanation }, options);
+  const { manifestDigest } = image.origin;
+  return references.some((name) => name.endsWith(`@${manifestDigest}`)) ? aroundOrigin(parts, making, options) : undefined;
 }
 
 async function explain({ parts, options }: Push, making: Making): Promise<PushedImage> {
@@ -100,7 +93,7 @@ async function explain({ parts, options }: Push, making: Making): Promise<Pushed
   const bytes = layers.reduce((sum, layer) => sum + (layer.kind === 'new' ? layer.bytes : 0), 0);
   const { tagged } = making.destination;
   const manifest = tagged?.descriptor ?? { mediaType: '', digest: '', size: 0 };
-  const lines = [...explanation, `new layers: ${bytes} bytes of files before compression`];
+  const lines = [...explanation, `new layers: ${showBytes(bytes)} of files before compression`];
   return { digest: manifest.digest as PushedImage['digest'], manifest, sizeBytes: 0, bytesSent: 0, explanation: lines };
 }
 
