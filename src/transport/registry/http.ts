@@ -156,6 +156,12 @@ function reasonOf(cause: unknown, { host, hostname }: Pick<URL, 'host' | 'hostna
   if (cause instanceof AggregateError) return [...new Set(cause.errors.map((each) => reasonOf(each, { host, hostname })))].join('; ');
   if (isErrno(cause, 'ECONNREFUSED')) return `dial tcp ${host}: connect: connection refused`;
   if (isErrno(cause, 'ENOTFOUND', 'EAI_AGAIN')) return `dial tcp: lookup ${hostname}: no such host`;
+  if (isPlainAnswer(cause)) return 'http: server gave HTTP response to HTTPS client';
   if (isErrno(cause, 'ETIMEDOUT')) return `dial tcp ${host}: i/o timeout`;
   return cause instanceof Error ? cause.message : String(cause);
+}
+
+/** OpenSSL takes the "HTTP/" of an answer for the version of a TLS record. */
+function isPlainAnswer(cause: unknown): boolean {
+  return cause instanceof Error && /wrong version number|packet length too long/.test(cause.message);
 }
