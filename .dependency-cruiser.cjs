@@ -16,6 +16,7 @@ module.exports = {
     only('api-types', ['base', 'oci']),
     only('store', ['base', 'kernel', 'oci']),
     only('cli', ['base', 'oci', 'api-types']),
+    only('build-api', ['api-types']),
     {
       name: 'features-do-not-import-the-shell',
       severity: 'error',

@@ -16,6 +16,8 @@ const modules = {
   database: 'src/store/database/thread.ts',
   doctor: 'src/host/doctor.ts',
   demo: 'src/demo/main.ts',
+  'build-api': 'src/build-api/index.ts',
+  evaluate: 'src/build-api/evaluate.ts',
 };
 
 const common = {

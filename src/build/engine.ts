@@ -17,6 +17,8 @@ import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
 import { contextReferences, readNamedContext } from './context/named-contexts.ts';
 import { TreeContextSource } from './context/tree-context.ts';
+import { lowerDefinition } from './definition/lower.ts';
+import { parseBuildDefinition } from './definition/parse.ts';
 import { type Lowered, lowerDockerfile } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
@@ -31,7 +33,9 @@ import { Sources } from './sources/sources.ts';
 import { CacheMounts } from './steps/cache-mounts.ts';
 import { ClampExecutor } from './steps/clamp.ts';
 import { CopyExecutor } from './steps/copy.ts';
+import { DifferenceExecutor } from './steps/difference.ts';
 import { InlineExecutor } from './steps/inline.ts';
+import { MergeExecutor } from './steps/merge.ts';
 import { MkdirExecutor } from './steps/mkdir.ts';
 import { RunExecutor } from './steps/run.ts';
 
@@ -86,6 +90,8 @@ export class BuildEngine implements Builder {
       mkdir: new MkdirExecutor({ store }),
       run: this.#runs,
       clamp: new ClampExecutor({ store }),
+      merge: new MergeExecutor({ store }),
+      difference: new DifferenceExecutor({ store }),
     };
     const limits = { process: new Semaphore(options.maxProcesses ?? availableParallelism()), files: new Semaphore(4) };
     this.#solver = new Solver({ store, executors, memory: this.#memory, limits });
@@ -151,6 +157,7 @@ export class BuildEngine implements Builder {
 
   async #lower(definition: Definition, build: Build): Promise<Lowered> {
     const { request, onEvent, signal } = build;
+    if (request.frontend === 'definition') return this.#lowerDefinition(definition, build);
     const lowered = await lowerDockerfile(parseDockerfile(definition.text, definition.name), {
       target: request.target,
       buildArgs: request.buildArgs,
@@ -164,6 +171,15 @@ export class BuildEngine implements Builder {
     for (const { message, line } of lowered.warnings) onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
     if (lowered.failure !== undefined) throw lowered.failure;
     return lowered;
+  }
+
+  #lowerDefinition({ text, name }: Definition, { request, onEvent, signal }: Build): Promise<Lowered> {
+    return lowerDefinition(parseBuildDefinition(text, name), name, {
+      labels: request.labels,
+      noCache: request.noCache,
+      networkMode: request.networkMode ?? 'default',
+      resolveImage: (reference) => baseImage(reference, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
+    });
   }
 
   async #given(vertex: Vertex, lowered: Lowered, definition: Definition, build: Build): Promise<TreeRef> {

@@ -3,11 +3,13 @@ import { filterContext } from './context/filter.ts';
 import { changeModes } from './steps/change-modes.ts';
 import { clampTimes } from './steps/clamp.ts';
 import { copySources } from './steps/copy-sources.ts';
+import { differenceOfTrees } from './steps/difference.ts';
 
 /** The build's heavy work, for worker threads. */
 export const buildJobs: Record<string, Job> = {
   'build.copySources': copySources,
   'build.changeModes': changeModes,
   'build.clampTimes': clampTimes,
+  'build.difference': differenceOfTrees,
   'build.filterContext': filterContext,
 };

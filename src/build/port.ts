@@ -19,6 +19,8 @@ export type BuildRequest = {
   /** Path of the Dockerfile inside the context, or its text. */
   dockerfile: { path: string } | { text: string; name: string };
   target?: string;
+  /** How it is to be read: as a Dockerfile when not given, else as a build definition (docs/formats/build-definition.md). */
+  frontend?: 'dockerfile' | 'definition';
   buildArgs: Record<string, string>;
   labels: Record<string, string>;
   tags: string[];

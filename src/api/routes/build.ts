@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildPruneResponse } from '../../api-types/system.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
+import { BuildDefinitions } from '../build-definitions.ts';
 import { type BuildOutput, ClassicOutput, LinesOutput } from '../build-output.ts';
 import { checkIgnored, decodeBuild, sharedContext } from '../build-request.ts';
 import { invalid } from '../errors.ts';
@@ -20,9 +21,15 @@ type Running = Map<string, AbortController>;
 export function buildRoutes(app: FastifyInstance, services: Services): void {
   const running: Running = new Map();
 
+  const definitions = new BuildDefinitions();
+
+  app.post('/slipway/build-definitions', async (request, reply) => {
+    return reply.code(201).send({ id: await definitions.receive(request.body) });
+  });
+
   app.post('/build', async (request, reply) => {
     const query = new Query(request.query);
-    const recipe = decodeBuild(query, request.headers);
+    const recipe = withDefinition(decodeBuild(query, request.headers), query, definitions);
     const warnings = checkIgnored(query, (version) => speaks(request, version));
     const output = outputOf(request, query);
     using cancellation = cancellable(running, query.string('buildid'));
@@ -54,6 +61,21 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
     running.get(id)?.abort(new DOMException('the build was cancelled', 'AbortError'));
     return reply.code(200).type('application/json').send();
   });
+}
+
+/** A build definition that was sent before, in place of a Dockerfile; `dockerfile` is what it is called. */
+function withDefinition<T extends Pick<BuildRequest, 'dockerfile' | 'frontend'>>(
+  recipe: T,
+  query: Query,
+  definitions: BuildDefinitions,
+): T {
+  const id = query.string('definition');
+  if (id === undefined) return recipe;
+  return {
+    ...recipe,
+    frontend: 'definition',
+    dockerfile: { text: definitions.get(id), name: query.string('dockerfile') ?? 'build definition' },
+  };
 }
 
 function cancellable(running: Running, id: string | undefined): { signal: AbortSignal } & Disposable {

@@ -12,6 +12,8 @@ export class GraphBuilder {
     operation: Operation;
     place?: Place | undefined;
     noCache?: boolean;
+    timeoutMs?: number | undefined;
+    retries?: number | undefined;
   }): VertexId {
     const inputs = vertex.inputs ?? [];
     const shared = inputs.length === 0 ? JSON.stringify(vertex.operation) : undefined;

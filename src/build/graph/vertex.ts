@@ -21,6 +21,10 @@ export type Vertex = {
   readonly place?: Place | undefined;
   /** Always run, whatever is cached. */
   readonly noCache?: boolean | undefined;
+  /** How long it may take, once it runs; then it fails. Not part of a key. */
+  readonly timeoutMs?: number | undefined;
+  /** How often it is tried again when it fails. Not part of a key. */
+  readonly retries?: number | undefined;
 };
 
 /** A place in a definition file, with the line's text so that an error can show it. Lines and columns from 1. */
@@ -32,7 +36,14 @@ export type Place = {
   readonly text: string;
 };
 
-export type Operation = SourceOperation | CopyOperation | MkdirOperation | RunOperation | ClampOperation;
+export type Operation =
+  | SourceOperation
+  | CopyOperation
+  | MkdirOperation
+  | RunOperation
+  | ClampOperation
+  | MergeOperation
+  | DifferenceOperation;
 
 /** Vertices without inputs. */
 export type SourceOperation = ScratchOperation | ImageOperation | ContextOperation | InlineOperation | HttpOperation | GitOperation;
@@ -175,3 +186,9 @@ export type SshMount = {
 
 /** No modification time later than this stays (SOURCE_DATE_EPOCH). */
 export type ClampOperation = { readonly kind: 'clamp'; readonly epochSeconds: number };
+
+/** The inputs one over the other: directories merge, everything else replaces. */
+export type MergeOperation = { readonly kind: 'merge' };
+
+/** What input 1 has and input 0 has not, or has otherwise in anything but times; directories on the way as in input 1. What input 1 lacks is not told. */
+export type DifferenceOperation = { readonly kind: 'difference' };

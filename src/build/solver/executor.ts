@@ -46,5 +46,5 @@ export interface Executor<O extends Operation> {
 }
 
 /** Operations that are looked up or run; the others (image, context, scratch) are given. */
-export type SolvedOperation = Extract<Operation, { kind: 'inline' | 'copy' | 'mkdir' | 'run' | 'clamp' }>;
+export type SolvedOperation = Extract<Operation, { kind: 'inline' | 'copy' | 'mkdir' | 'run' | 'clamp' | 'merge' | 'difference' }>;
 export type Executors = { readonly [K in SolvedOperation['kind']]: Executor<Extract<SolvedOperation, { kind: K }>> };

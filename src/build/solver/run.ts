@@ -4,6 +4,7 @@ import type { Hex } from '../../oci/digest.ts';
 import type { TreeRef } from '../../store/model.ts';
 import { withPlace } from '../graph/place.ts';
 import type { Vertex, VertexId } from '../graph/vertex.ts';
+import { withinLimits } from './attempts.ts';
 import type { Executor, Prepared, SolvedOperation, StepContext } from './executor.ts';
 import type { FlightContext } from './flights.ts';
 import { contentKey, givenKey, operationKey, recipeKey } from './keys.ts';
@@ -208,7 +209,7 @@ export class Run {
       this.#executed.add(vertex.id);
       flight.publish({ kind: 'started' });
       const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
-      const made = await prepared.execute({ ...context, signal, lease, onOutput });
+      const made = await withinLimits(vertex, signal, onOutput, (stop) => prepared.execute({ ...context, signal: stop, lease, onOutput }));
       throwIfAborted(signal);
       const last = executor.volatileTimes ? memory.lastRun(vertex.lineage)?.tree : undefined;
       const exact = this.#options.times === 'kept' || executor.exactTimes === true;

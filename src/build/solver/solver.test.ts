@@ -65,7 +65,7 @@ class Bench implements Disposable {
       prepare: async () => ({ reads: [], execute: (running) => execute(running, ['inline']) }),
     };
     const unused = { limit: 'files', volatileTimes: false, prepare: () => Promise.reject(new Error('not in these tests')) } as const;
-    const executors: Executors = { run, inline, copy: unused, mkdir: unused, clamp: unused };
+    const executors: Executors = { run, inline, copy: unused, mkdir: unused, clamp: unused, merge: unused, difference: unused };
     const store = {
       trees: {
         findByContent: async (content: Hex) => this.known.get(content),

@@ -29,6 +29,13 @@ export async function resolveContext(place: string, file: string | undefined): P
   return { context: { kind: 'directory', path, shared }, dockerfile: await findDockerfile(path, place, file) };
 }
 
+/** The folder of a build whose definition is no file of it. */
+export function resolveFolder(place: string): Context {
+  if (place === '-') throw usageError('a build definition needs a folder: a context on standard input has none');
+  const path = resolve(place);
+  return { kind: 'directory', path, shared: describe(path, place) };
+}
+
 function describe(path: string, place: string): SharedContext {
   try {
     const stats = statSync(path);

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
-import { type Context as BuildContext, type Dockerfile, resolveContext } from '../build/context.ts';
+import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
+import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
 import { LiveProgress } from '../build/live-progress.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
@@ -18,7 +19,10 @@ import { allAuthsHeader } from '../registry/headers.ts';
 
 const flags = {
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
-  file: text('The Dockerfile (PATH/Dockerfile); - reads standard input', { short: 'f', value: 'FILE' }),
+  file: text('The Dockerfile (PATH/Dockerfile), - reads standard input; or a build definition (build.ts, build.json)', {
+    short: 'f',
+    value: 'FILE',
+  }),
   iidfile: text('Write the image’s ID to a file', { value: 'FILE' }),
   label: list('Set a label', { value: 'NAME[=VALUE]' }),
   network: text('Network of RUN: default, none or host', { value: 'MODE' }),
@@ -48,7 +52,7 @@ export const build = defineCommand({
   async run(context, flags, [place = '']) {
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);
     if (output !== undefined) checkOutput(context, output);
-    const source = await resolveContext(place, flags.file);
+    const source = await resolveSource(context, place, flags);
     const progress = chooseProgress(context, flags);
     const stop = onInterrupt(progress);
     try {
@@ -56,6 +60,7 @@ export const build = defineCommand({
         query: {
           ...buildQuery(flags, context.env),
           dockerfile: source.dockerfile.name,
+          definition: source.definition,
           slipwayOutput: output === undefined ? undefined : 'tree',
         },
         signal: stop.signal,
@@ -84,6 +89,22 @@ function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
     pull: flags.pull ? 1 : undefined,
     timestamps: flags.timestamps,
   };
+}
+
+type Source = {
+  context: BuildContext;
+  dockerfile: Dockerfile /** Id of the build definition, which the daemon has. */;
+  definition?: string;
+};
+
+async function resolveSource({ client, env }: Context, place: string, flags: Flags): Promise<Source> {
+  const { file } = flags;
+  if (!isDefinition(file)) return resolveContext(place, file);
+  const context = resolveFolder(place);
+  const text = await describeBuild(file, { args: parseBuildArgs(flags['build-arg'], env), target: flags.target ?? '' });
+  const headers = { 'Content-Type': 'application/vnd.slipway.build-definition+json' };
+  const { id } = await client.json<{ id: string }>('POST', '/slipway/build-definitions', { headers, body: text });
+  return { context, dockerfile: { name: file }, definition: id };
 }
 
 /** An argument without a value takes that of the environment, and is left out where there is none. */
