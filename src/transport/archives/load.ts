@@ -13,11 +13,11 @@ import { limited } from '../limited.ts';
 import type { LoadedImage } from '../port.ts';
 import type { UnlayerParams, UnlayerResult } from '../untar/layer-job.ts';
 import { bundleName } from './bundle.ts';
-import { ArchiveContents } from './contents.ts';
+import { ArchiveContents, type BoundedRange } from './contents.ts';
 import { planDockerArchive } from './docker-archive.ts';
 import { loadBundle } from './load-bundle.ts';
 import { planOciLayout } from './oci-layout.ts';
-import type { PlannedBlob, PlannedImage } from './plan.ts';
+import type { PlannedBlob, PlannedImage, PlannedLayer } from './plan.ts';
 import type { ScanResult } from './scan.ts';
 import { makeWorkspace } from './workspace.ts';
 
@@ -76,9 +76,10 @@ async function planDocker(contents: ArchiveContents): Promise<PlannedImage[]> {
 /** Reads all layers, those too that are known: whether the archive is damaged is told before anything of it has a name. */
 async function unpackImage(store: Store, plan: PlannedImage, lease: Lease, signal: AbortSignal | undefined): Promise<UnpackedImage> {
   const read = new Map<number, UnlayerResult>();
-  await limited([...plan.layers.entries()], layersAtOnce, signal, async ([index, layer], stop) => {
+  await limited([...plan.layers.entries()], layersAtOnce, undefined, async ([index, layer], failed) => {
     const { file, offset, length, what, digest, diffId } = layer;
     const params: UnlayerParams = { file, offset, length, what, digest, diffId, maxPlainBytes: Number.POSITIVE_INFINITY };
+    const stop = signal === undefined ? failed : AbortSignal.any([signal, failed]);
     read.set(index, await store.jobs.run<UnlayerResult>('transport.unlayer', params, { signal: stop, lease }));
   });
   const layers: UnpackedLayer[] = [];
@@ -127,8 +128,7 @@ async function keepBlobs(
 async function putRange(store: Store, lease: Lease, { file, offset, length, digest }: PlannedBlob, signal: AbortSignal | undefined) {
   await lease.add('blob', digest);
   if (await store.blobs.has(digest)) return;
-  const bytes = length === 0 ? emptyStream() : createReadStream(file, { start: offset, end: offset + length - 1, highWaterMark: 1 << 20 });
-  await store.blobs.put(bytes, { digest, sizeBytes: length }, { ...(signal === undefined ? {} : { signal }) });
+  await store.blobs.put(bytesOf({ file, offset, length }), { digest, sizeBytes: length }, { ...(signal === undefined ? {} : { signal }) });
 }
 
 async function nameImage(store: Store, { plan, tree }: UnpackedImage, origin: ImageOrigin | undefined): Promise<LoadedImage> {
@@ -169,7 +169,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-function bytesOf({ file, offset, length }: PlannedLayer): AsyncIterable<Buffer> {
+function bytesOf({ file, offset, length }: BoundedRange): AsyncIterable<Buffer> {
   return length === 0 ? emptyStream() : createReadStream(file, { start: offset, end: offset + length - 1, highWaterMark: 1 << 20 });
 }
 

@@ -5,13 +5,12 @@ import type { Manifest } from '../../oci/image.ts';
 import { canonical, familiar, type Reference, repositoryOf, withDefaultTag } from '../../oci/reference.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { ImageOrigin, ImageRecord, Lease, Store } from '../../store/port.ts';
-import type { ApplyParams, LayerTree } from '../apply/job.ts';
+import { type StackedLayer, stackLayers } from '../apply/stack.ts';
 import { isFallback } from '../chunked/errors.ts';
 import type { ChunkedForm, ChunkedPulled } from '../chunked/port.ts';
 import { limited } from '../limited.ts';
 import type { Admission, PulledImage, PullRequest, TransferCallOptions, TransferProgress } from '../port.ts';
 import type { Repository } from '../registry/port.ts';
-import type { UntarParams, UntarResult } from '../untar/job.ts';
 import { type ResolvedImage, resolveImage } from './documents.ts';
 import { fetchConfig, type ImagePlan, planImage } from './image-plan.ts';
 import { type FetchedLayer, LayerFetcher, type WantedLayer } from './layer-fetcher.ts';
@@ -169,7 +168,8 @@ export class ImagePuller implements ImagePulls {
     const configBytes = await fetchConfig(repository, ordinary.manifest, { what, signal, onBytes: pull.onBytes, local });
     const plan = planImage(ordinary.manifest, configBytes, { what, platform: pull.request.platform, withLayers: true });
     const fetched = await this.#fetchLayers(pull, plan.layers);
-    const tree = await applyAll(this.#store, plan.layers, fetched, { signal, lease, maxPlainBytes: this.#options.maxPlainBytes });
+    const stack = plan.layers.map((layer) => this.#stacked(layer, fetched.get(layer.descriptor.digest)));
+    const tree = await stackLayers(this.#store, stack, { signal, lease, maxPlainBytes: this.#options.maxPlainBytes });
     await this.#keep(pull, configBytes);
     const layers = plan.layers.map(({ descriptor: { digest, size, mediaType }, diffId }) => ({
       digest,
@@ -179,6 +179,11 @@ export class ImagePuller implements ImagePulls {
     }));
     await this.#store.layers.addSources(repository.name, [plan.configDigest, ...new Set(layers.map(({ digest }) => digest))]);
     return { tree, plan, layers };
+  }
+
+  #stacked({ descriptor: { digest }, diffId, what }: WantedLayer, fetched: FetchedLayer | undefined): StackedLayer {
+    if (fetched?.kind === 'tree') return fetched;
+    return { kind: 'tar', source: { file: this.#store.blobs.path(digest), what, digest, diffId } };
   }
 
   async #fetchLayers(pull: Pull, layers: readonly WantedLayer[]): Promise<Map<Digest, FetchedLayer>> {
@@ -244,32 +249,6 @@ export class ImagePuller implements ImagePulls {
       throw error;
     }
   }
-}
-
-/** Lays the layers over each other, lowest first. One without a tree of its own is unpacked on top of those below it. */
-async function applyAll(
-  store: Store,
-  layers: readonly WantedLayer[],
-  fetched: ReadonlyMap<Digest, FetchedLayer>,
-  options: { signal: AbortSignal | undefined; lease: Lease; maxPlainBytes: number | undefined },
-): Promise<TreeRef> {
-  const { maxPlainBytes, ...jobOptions } = options;
-  const apply = (params: ApplyParams) => store.jobs.run<TreeRef>('transport.apply', params, jobOptions);
-  let base: TreeId | undefined;
-  let pending: LayerTree[] = [];
-  for (const { descriptor, diffId, what } of layers) {
-    const layer = fetched.get(descriptor.digest);
-    if (layer?.kind === 'tree') {
-      pending.push({ tree: layer.tree, implied: layer.implied });
-      continue;
-    }
-    const lower = await apply({ layers: pending, base });
-    const source = { file: store.blobs.path(descriptor.digest), what, digest: descriptor.digest, diffId };
-    const params: UntarParams = { kind: 'layer', base: lower.id, sources: [source], maxPlainBytes };
-    base = (await store.jobs.run<UntarResult>('transport.untar', params, jobOptions)).id;
-    pending = [];
-  }
-  return apply({ layers: pending, base });
 }
 
 function noForm({ what }: Pull): EngineError {

@@ -5,7 +5,7 @@ import { type Digest, digestOf, type Hex, newHash } from '../../oci/digest.ts';
 import { TarReader } from '../../oci/tar/reader.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { decompress, detectCompression, type FileRange, rangeSize, truncated } from '../compression.ts';
+import { type Compression, decompress, detectCompression, type FileRange, rangeSize, truncated } from '../compression.ts';
 import { Extractor } from './extractor.ts';
 import { GrowingFile } from './growing-file.ts';
 import { damaged, isMalformed } from './job.ts';
@@ -69,6 +69,7 @@ class LayerReading {
   readonly #fd: number;
   readonly #start: number;
   readonly #budget: PlainBudget;
+  #compression: Compression | undefined;
   #rawHash = newHash();
   #bytes = 0;
   #reported = 0;
@@ -124,7 +125,9 @@ class LayerReading {
 
   /** Reads what is left, or all of it again. Throws `BLOB_DAMAGED` when the blob is not what was expected. */
   async checkDigest(): Promise<void> {
-    const { digest, what } = this.#params;
+    const { what } = this.#params;
+    // A plain blob is its tar: one digest tells of both.
+    const digest = this.#params.digest ?? (this.#compression === 'none' ? this.#params.diffId : undefined);
     if (digest === undefined) return;
     this.#rawHash = newHash();
     this.#bytes = 0;
@@ -142,6 +145,7 @@ class LayerReading {
     const first = await raw.next();
     if (first.done) return;
     const compression = detectCompression(first.value);
+    this.#compression = compression;
     const all = prepend(first.value, raw);
     if (compression === 'none') yield* all;
     else yield* decompress(Readable.from(all, { objectMode: true, highWaterMark: 2 }), compression, this.#params.what);
