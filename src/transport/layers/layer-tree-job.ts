@@ -1,7 +1,8 @@
 import type { ByteString } from '../../base/bytes.ts';
 import type { Hex } from '../../oci/digest.ts';
-import type { TreeId, TreeRef } from '../../store/model.ts';
+import type { Entry, Root, TreeId, TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
+import { adoptRoot } from '../../store/trees/adopt.ts';
 import { applyLayers, type LayerTree } from '../apply/job.ts';
 import { diffLayer, weighTree } from './layer-diff.ts';
 
@@ -28,15 +29,30 @@ export function layerTree(context: TreeContext, { before, after }: LayerTreePara
 export type LayerWeightsParams = { readonly befores: readonly TreeId[]; readonly after: TreeId };
 export type LayerWeight = { readonly entries: number; readonly bytes: number; readonly empty: boolean };
 
-/** Job `transport.layer-weights`: what the layer over each of these trees would have. Nothing is kept. */
+/** Job `transport.layer-weights`: what the layer over each of these trees would have, were its times adopted from that tree first. Nothing is kept. */
 export function layerWeights(context: TreeContext, { befores, after }: LayerWeightsParams): LayerWeight[] {
-  const root = context.root(after);
   const nothing = { full: '' as Hex, content: '' as Hex };
-  const nodes = { node: (full: Hex) => context.node(full), putNode: () => nothing };
+  const weighed = { node: (full: Hex) => context.node(full), putNode: () => nothing };
   return befores.map((before) => {
-    const { entries, bytes, empty } = diffLayer(nodes, context.root(before), root, '' as Hex);
+    const { entries, bytes, empty } = diffLayer(weighed, context.root(before), adopted(context, after, before), '' as Hex);
     return { entries, bytes, empty };
   });
+}
+
+/** A tree with the times of an earlier one, without putting it. */
+function adopted(context: TreeContext, tree: TreeId, earlier: TreeId): Root {
+  let result: Root | undefined;
+  const nodes = {
+    root: (id: TreeId) => context.root(id),
+    node: (full: Hex) => context.node(full),
+    putNode: (entries: readonly Entry[]) => context.putNode(entries),
+    putRoot: (root: Root): TreeRef => {
+      result = root;
+      return { id: tree, content: root.content };
+    },
+  };
+  const { id } = adoptRoot(nodes, context.root(tree), earlier);
+  return result ?? context.root(id);
 }
 
 /** Job `transport.layer-stack`: what unpacking the first layer, the first two, and so on over `base` gives. */

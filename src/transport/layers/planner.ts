@@ -101,8 +101,7 @@ export class Planner {
   /** What building on each prefix of a stack would add. Those that cannot add less than another that was weighed are only estimated, from what their trees lack at least. */
   async #weigh(image: ImageRecord, base: Base): Promise<Candidate> {
     const top = base.prefixes.at(-1) as TreeRef; // stacks without a layer were left out
-    const tree = await this.#store.trees.adopt(image.tree, top.id, this.#options);
-    await this.#options.lease?.add('tree', tree.id);
+    const tree = await this.#adopt(image.tree, top.id);
     const weight = await this.#weightOf(tree.id);
     const layers = await Promise.all(base.layers.map((layer) => this.#weightOf(layer.tree)));
     const below = await Promise.all(base.prefixes.map(({ id }) => this.#weightOf(id)));
@@ -129,11 +128,13 @@ export class Planner {
     image: ImageRecord,
     { candidate, chosen, refused }: { candidate: Candidate; chosen: Option; refused: Option | undefined },
   ): Promise<Made> {
-    const { base, tree, weight } = candidate;
+    const { base, weight } = candidate;
     const layers: PlannedLayer[] = [];
     for (const layer of base.layers.slice(0, chosen.kept)) layers.push({ kind: 'kept', layer, ...(await this.#weightOf(layer.tree)) });
+    const before = base.prefixes[chosen.kept - 1]?.id;
+    // What is as in the layers that stay takes their times, or it would have to be in the new one.
+    const tree = before === undefined ? candidate.tree : await this.#adopt(candidate.tree.id, before);
     if (chosen.layers > chosen.kept) {
-      const before = base.prefixes[chosen.kept - 1]?.id;
       layers.push(newLayer(chosen.kept === 0 ? 'the whole tree' : 'changes', await this.#layerTree({ before, after: tree.id })));
     }
     const added = chosen.kept === 0 ? 'nothing below it is worth keeping' : `what differs from the ${chosen.kept} below`;
@@ -142,6 +143,12 @@ export class Planner {
     if (refused !== undefined) explanation.push(explainFold(refused, chosen, base.layers.length));
     explanation.push(explainWaste(chosen, plainBytes(weight)));
     return { ...planOf(image, layers, historyOfLayers(image, layers.map(nameOf)), explanation), tree };
+  }
+
+  async #adopt(tree: TreeId, earlier: TreeId): Promise<TreeRef> {
+    const adopted = await this.#store.trees.adopt(tree, earlier, this.#options);
+    await this.#options.lease?.add('tree', adopted.id);
+    return adopted;
   }
 
   #weights(befores: readonly TreeId[], after: TreeId): Promise<LayerWeight[]> {
