@@ -31,8 +31,8 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
     output: { kind: query.string('slipwayOutput') === 'tree' ? 'tree' : 'image' },
-    pull: query.boolean('pull'),
-    authFor: (reference) => authFor(auths, reference),
+    ...(query.boolean('pull') ? { pull: true } : {}),
+    ...(auths.size === 0 ? {} : { authFor: (reference) => authFor(auths, reference) }),
     ...(target === undefined ? {} : { target }),
     ...(platform === undefined ? {} : { platform }),
   };

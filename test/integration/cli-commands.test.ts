@@ -39,7 +39,12 @@ test('what is typed wrong ends with 125 and a pointer', async () => {
     [['rm'], /missing required argument 'CONTAINER'\nUsage: slipway rm \[options\] <CONTAINER\.\.\.>/],
     [['ps', 'x'], /too many arguments\. Expected 0 arguments but got 1\.\nUsage: slipway ps \[options\]/],
     [['ps', '--al'], /unknown option '--al'\nDid you mean --all\?/],
-    [['pull', 'x'], /this version of Slipway has no "pull"/],
+    [['swarm', 'init'], /this version of Slipway has no "swarm"/],
+    [['pull', '-a', 'x:1'], /tag can't be used with --all-tags/],
+    [['push', 'x@sha256:0000000000000000000000000000000000000000000000000000000000000000'], /cannot push a digest reference/],
+    [['push', '--layers', 'adaptive', '--layers', 'a=b', 'x'], /--layers adaptive stands alone/],
+    [['push', '--layers', 'nothing', 'x'], /invalid argument "nothing" for --layers/],
+    [['run', '--pull', 'often', 'x'], /invalid argument "often" for --pull\nUse always, missing or never\./],
     [['ps', '--format', '{{nope}}'], /"nope", which is not supported\nSupported:/],
   ] as const) {
     daemon.onJson('GET /containers/json', 200, []);

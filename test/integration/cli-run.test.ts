@@ -104,7 +104,7 @@ test('run tells why a command could not be started, with its status', async () =
 
 test('run ends with 125 for an engine error, and leaves no cidfile', async () => {
   await using daemon = await FakeDaemon.start();
-  const result = await daemon.run(['run', '--cidfile', 'cid', 'img']);
+  const result = await daemon.run(['run', '--pull', 'never', '--cidfile', 'cid', 'img']);
   assert.deepEqual([result.status, result.stderr], [125, 'Error: No such image: img\nSee "slipway images".\n']);
   assert.equal(existsSync(join(daemon.folder, 'cid')), false);
 });
