@@ -8,6 +8,7 @@ import { ArchiveService } from '../../src/transport/archives/service.ts';
 import { ImagePuller } from '../../src/transport/pull/puller.ts';
 import { tarFile, tarMember } from '../contracts/tar.ts';
 import { openStoreForTest } from '../support/store.ts';
+import { transportParts } from '../support/transport.ts';
 import { FakeRepository, layer, putImage, request } from './pull-support.ts';
 
 test('the layers of an archive that was loaded are known: a pull of the same image fetches none of them', async () => {
@@ -22,12 +23,12 @@ test('the layers of an archive that was loaded are known: a pull of the same ima
     const pulled = await new ImagePuller({ store: here }).pull(repository, request('registry.example/team/web:1'));
     const file = join(folder, 'image.tar');
     const chunks: Uint8Array[] = [];
-    for await (const chunk of new ArchiveService({ store: here }).save(['registry.example/team/web:1'], { format: 'oci' }))
+    for await (const chunk of new ArchiveService(transportParts(here)).save(['registry.example/team/web:1'], { format: 'oci' }))
       chunks.push(chunk);
     writeFileSync(file, Buffer.concat(chunks));
 
     await using there = await openStoreForTest();
-    const [loaded] = await new ArchiveService({ store: there }).load(file);
+    const [loaded] = await new ArchiveService(transportParts(there)).load(file);
     assert.equal(loaded?.image.tree, pulled.image.tree);
     assert.equal(loaded?.image.origin?.manifestDigest, image.manifest.digest);
     repository.asked.length = 0;
