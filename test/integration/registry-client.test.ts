@@ -308,3 +308,47 @@ test('a transfer that is given up leaves no connection and no file', options, as
   assert.equal(closed, true);
   assert.equal(existsSync(join(folder, 'docker/registry/v2/blobs/sha256', sha256(other).slice(0, 2), sha256(other))), false);
 });
+
+test('an upload goes on between its pieces', options, async (t) => {
+  const { address } = await startRegistry(t);
+  const proxy = await startFaultProxy(t, { target: address });
+  const repository = new RegistryClient({ retries: { baseMs: 5 } }).repository(
+    { domain: proxy.address, path: 'web' },
+    { actions: 'pull,push' },
+  );
+  const bytes = randomBytes(40 * megabyte);
+  let pieces = 0;
+  proxy.setFaults({ status: { 503: 1 }, spare: (method) => method !== 'PATCH' || pieces++ !== 1 });
+  assert.equal(await repository.upload(blobOf(bytes), sourceOf(bytes)), 'uploaded');
+  assert.equal(proxy.requests.filter((line) => line.startsWith('POST')).length, 1);
+  assert.deepEqual([...proxy.dealt], [['503', 1]]);
+  assert.ok((await readAll(repository.blob(blobOf(bytes)))).equals(bytes));
+});
+
+test('many copies inside one registry do not wait for each other', options, async (t) => {
+  const { address } = await startRegistry(t);
+  const client = new RegistryClient({ hosts: { [address]: { mirrors: [], insecure: false, maxRequests: 2 } } });
+  const [from, to] = ['from', 'to'].map((path) => client.repository({ domain: address, path }, { actions: 'pull,push' }));
+  assert.ok(from !== undefined && to !== undefined);
+  const blobs = Array.from({ length: 12 }, () => randomBytes(2 * megabyte));
+  await Promise.all(blobs.map((bytes) => from.upload(blobOf(bytes), sourceOf(bytes))));
+  const copies = blobs.map((bytes) => to.upload(blobOf(bytes), { read: (offset) => from.blob(blobOf(bytes), { offset }) }));
+  assert.deepEqual(new Set(await Promise.all(copies)), new Set(['uploaded']));
+});
+
+test('a pull-through cache serves as a mirror', options, async (t) => {
+  const registry = await startRegistry(t);
+  const bytes = randomBytes(2 * megabyte);
+  const { digest } = await putImage(
+    new RegistryClient().repository({ domain: registry.address, path: 'web' }, { actions: 'pull,push' }),
+    'latest',
+    bytes,
+  );
+  const cache = await startRegistry(t, { proxyOf: `http://${registry.address}` });
+  const proxy = await startFaultProxy(t, { target: registry.address });
+  const client = new RegistryClient({ hosts: { [proxy.address]: { mirrors: [`http://${cache.address}`], insecure: false } } });
+  const repository = client.repository({ domain: proxy.address, path: 'web' });
+  assert.equal((await repository.manifest('latest')).descriptor.digest, digest);
+  assert.ok((await readAll(repository.blob(blobOf(bytes)))).equals(bytes));
+  assert.deepEqual(proxy.requests, []);
+});

@@ -10,7 +10,7 @@ import { defaultTimeouts, type Timeouts } from './http.ts';
 import { login } from './login.ts';
 import type { Registries, Repository, RepositoryOptions } from './port.ts';
 import { HttpRepository, type Source } from './repository.ts';
-import { defaultRetries, mirrorRetries, type RetryPolicy } from './retry.ts';
+import { defaultRetries, type RetryPolicy } from './retry.ts';
 
 export type RegistryClientOptions = {
   hosts?: RegistryHosts | undefined;
@@ -53,14 +53,14 @@ export class RegistryClient implements Registries {
       actions,
       registry: this.#source(hosts.registry(domain), auth ?? anonymous),
       // One's password for the registry is not the mirror's business.
-      mirrors: actions === 'pull' ? hosts.mirrors(domain).map((place) => this.#source(place, anonymous, mirrorRetries)) : [],
+      mirrors: actions === 'pull' ? hosts.mirrors(domain).map((place) => this.#source(place, anonymous, true)) : [],
       elsewhere: (host) => this.#source({ host, prefix: '', insecure: hosts.isInsecure(host) }, anonymous),
     });
   }
 
-  #source(place: Place, auth: AuthConfig, retries?: RetryPolicy): Source {
-    const key = JSON.stringify([place.host, place.prefix, place.insecure, retries !== undefined]);
-    const endpoint = remember(this.#endpoints, key, maxEndpoints, () => new Endpoint(place, this.#net, retries));
+  #source(place: Place, auth: AuthConfig, isMirror = false): Source {
+    const key = JSON.stringify([place.host, place.prefix, place.insecure, isMirror]);
+    const endpoint = remember(this.#endpoints, key, maxEndpoints, () => new Endpoint(place, this.#net, isMirror));
     return { endpoint, as: this.#authorizer(key, credentialsOf(auth)) };
   }
 

@@ -7,7 +7,7 @@ import { type Asked, failureOf } from './failures.ts';
 import type { HostTable, Place } from './hosts.ts';
 import { exchange, type HttpBody, type HttpMethod, type Timeouts, unreachable } from './http.ts';
 import { Limiter } from './limiter.ts';
-import { isPassing, mayPass, Retries, type RetryPolicy } from './retry.ts';
+import { isPassing, mayPass, mirrorRetries, Retries, type RetryPolicy } from './retry.ts';
 
 export type Call = {
   readonly method: HttpMethod;
@@ -30,9 +30,10 @@ export type Net = { readonly agents: Agents; readonly hosts: HostTable; readonly
 const maxRedirects = 5;
 const redirects = new Set([301, 302, 303, 307, 308]);
 const defaultMaxRequests = 8;
-/** Answers to ranges that say the registry does not do them are believed this long. */
+/** Answers to ranges, and to pieces of uploads, that say the registry does not do them are believed this long. */
 const refusalMs = 10 * 60_000;
 const maxDamaged = 1000;
+const mirrorDownMs = 30_000;
 
 /** One host that answers for repositories: a registry or a mirror. Finds out how it is spoken to, and keeps the number of requests at once. */
 export class Endpoint {
@@ -48,16 +49,20 @@ export class Endpoint {
   #challenges: readonly Challenge[] = [];
   #hasAnswered = false;
   #noRangesUntil = 0;
-  /** A registry that refused pieces of uploads gets them whole. */
-  piecesRefused = false;
+  #noPiecesUntil = 0;
+  #piecesLost = 0;
+  #down: { error: unknown; until: number } | undefined;
   readonly #damaged = new Set<string>();
 
-  constructor(place: Place, net: Net, retries: RetryPolicy = net.retries) {
+  readonly #isMirror: boolean;
+
+  constructor(place: Place, net: Net, isMirror = false) {
     this.host = place.host;
     this.prefix = place.prefix;
     this.insecure = place.insecure;
     this.net = net;
-    this.retries = retries;
+    this.#isMirror = isMirror;
+    this.retries = isMirror ? mirrorRetries : net.retries;
     this.maxRequests = net.hosts.of(place.host).maxRequests ?? defaultMaxRequests;
     this.#downloads = new Limiter(this.maxRequests);
     this.#others = new Limiter(this.maxRequests);
@@ -69,6 +74,21 @@ export class Endpoint {
 
   refusedRanges(): void {
     this.#noRangesUntil = performance.now() + refusalMs;
+  }
+
+  /** Whether large uploads may come in pieces; where not, they come whole. */
+  get takesPieces(): boolean {
+    return performance.now() >= this.#noPiecesUntil;
+  }
+
+  refusedPieces(): void {
+    this.#noPiecesUntil = performance.now() + refusalMs;
+  }
+
+  /** How the first piece of an upload went. That a registry has lost an upload so early may happen; twice, it is how it says no. */
+  firstPiece(result: 'taken' | 'lost'): void {
+    this.#piecesLost = result === 'taken' ? 0 : this.#piecesLost + 1;
+    if (this.#piecesLost >= 2) this.refusedPieces();
   }
 
   /** A blob that came wrong from here is asked for elsewhere the next time, where there is an elsewhere. */
@@ -155,12 +175,15 @@ export class Endpoint {
   }
 
   /** The registry's `/v2/`, found by asking for it: how it is spoken to, and what it wants to know of whoever asks. */
-  base(signal: AbortSignal | undefined): Promise<URL> {
+  async base(signal: AbortSignal | undefined): Promise<URL> {
+    if (this.#down !== undefined && performance.now() < this.#down.until) throw this.#down.error;
     if (this.#base === undefined) {
       const base = this.#connect();
       this.#base = base;
-      base.catch(() => {
+      base.catch((error) => {
         if (this.#base === base) this.#base = undefined;
+        // Each request would wait for it again, and there is another copy.
+        if (this.#isMirror) this.#down = { error, until: performance.now() + mirrorDownMs };
       });
     }
     return orAborted(this.#base, signal);

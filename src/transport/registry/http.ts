@@ -87,7 +87,7 @@ function answerTo(sent: ClientRequest, { url, body, timeouts }: HttpRequest, sou
     });
     within(timeouts.connectMs, 'no connection');
     sent.once('socket', (socket) => {
-      if (!socket.connecting) return settled();
+      if (!socket.connecting && !('secureConnecting' in socket && socket.secureConnecting)) return settled();
       socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', settled);
     });
     sent.once('finish', () => within(timeouts.answerMs, 'no answer'));
@@ -108,13 +108,15 @@ class TimedOut extends Error {
 
 /** Writes a body as fast as it is taken. Ends early when the registry has answered, or is gone. */
 async function pump(sent: ClientRequest, body: HttpBody, stallMs: number): Promise<void> {
-  let answered = false;
-  sent.once('response', () => {
-    answered = true;
+  let answered: IncomingMessage | undefined;
+  sent.once('response', (response) => {
+    answered = response;
   });
+  // What has been asked for by half keeps its connection from being used again.
+  const giveUp = () => answered?.once('close', () => sent.destroy());
   let left = body.length;
   for await (const chunk of body.chunks()) {
-    if (sent.destroyed || answered) return;
+    if (sent.destroyed || answered !== undefined) return void giveUp();
     const part = chunk.length > left ? chunk.subarray(0, left) : chunk;
     left -= part.length;
     if (!sent.write(part)) await drained(sent, stallMs);
@@ -122,10 +124,11 @@ async function pump(sent: ClientRequest, body: HttpBody, stallMs: number): Promi
     body.onSent?.(part.length);
     if (left === 0) break;
   }
-  if (left > 0 && !answered && !sent.destroyed) {
+  if (answered !== undefined) return void giveUp();
+  if (left > 0 && !sent.destroyed) {
     throw new EngineError('DataLoss', 'BLOB_SOURCE_SHORT', `what is uploaded ends ${left} bytes before its size`);
   }
-  if (!answered) sent.end();
+  sent.end();
 }
 
 function drained(sent: ClientRequest, stallMs: number): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createNetServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { type Digest, digestOf, sha256 } from '../../oci/digest.ts';
 import { MediaType } from '../../oci/media-types.ts';
@@ -494,4 +494,77 @@ test('a blob is mounted with a token for both repositories, from three at most',
   mounts.length = 0;
   assert.equal(await repository.upload(blobOf(bytes), sourceOf(bytes), { mountFrom: ['a', 'b', 'c', 'third'] }), 'uploaded');
   assert.deepEqual(mounts, ['a', 'b', 'c']);
+});
+
+test('an upload that is refused while it is sent ends at once, and its connection is not used again', async (t) => {
+  const open = new Set<unknown>();
+  const server = createServer((request, response) => {
+    if (request.method === 'HEAD') return response.writeHead(404).end();
+    if (request.method === 'POST') return response.writeHead(202, { Location: '/upload' }).end();
+    if (request.url === '/v2/') return response.end('{}');
+    json(response, 413, { errors: [{ code: 'SIZE_INVALID', message: 'too large for us' }] });
+  });
+  server.on('connection', (socket) => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const bytes = noisy(20_000_000);
+  let given = 0;
+  const slow = {
+    async *read(offset: number) {
+      for (let at = offset; at < bytes.length; at += 100_000) {
+        given += 100_000;
+        yield bytes.subarray(at, at + 100_000);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    },
+  };
+  await assert.rejects(repositoryAt({ address }).upload(blobOf(bytes), slow), {
+    code: 'REGISTRY_REFUSED',
+    message: `${blobOf(bytes).digest} of ${address}/team/web: ${address} answered 413 Payload Too Large: size invalid: too large for us`,
+  });
+  assert.ok(given < bytes.length, `${given} bytes were read`);
+  for (let waited = 0; open.size > 1 && waited < 1000; waited += 10) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(open.size <= 1, `${open.size} connections`);
+});
+
+test('a mirror below a path is asked there, without the password, and not again at once when it is gone', async (t) => {
+  const manifest = Buffer.from('{"schemaVersion":2,"layers":[]}');
+  const answer: Handler = (_, response) => response.writeHead(200, { 'Content-Type': MediaType.ociManifest }).end(manifest);
+  const mirror = await serve(t, answer);
+  const registry = await serve(t, answer);
+  const auth = { registrytoken: 'se-cret' };
+  const at = (mirrors: string[]) => new RegistryClient({ ...quick, hosts: { [registry.address]: { mirrors, insecure: false } } });
+  await at([`http://${mirror.address}/hub`])
+    .repository({ domain: registry.address, path: 'team/web' }, { auth })
+    .manifest('latest');
+  assert.deepEqual([mirror.asked, registry.asked], [['GET /v2/hub/team/web/manifests/latest'], []]);
+
+  let probes = 0;
+  const gone = createNetServer((socket) => {
+    probes += 1;
+    socket.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(gone, 'listening');
+  t.after(() => gone.close());
+  const repository = at([`127.0.0.1:${(gone.address() as AddressInfo).port}`]).repository(
+    { domain: registry.address, path: 'team/web' },
+    { auth },
+  );
+  await repository.manifest('latest');
+  const before = probes;
+  assert.ok(before > 0);
+  await repository.manifest('latest');
+  assert.equal(probes, before);
+  assert.deepEqual(registry.asked, [
+    'GET /v2/team/web/manifests/latest Bearer se-cret',
+    'GET /v2/team/web/manifests/latest Bearer se-cret',
+  ]);
 });

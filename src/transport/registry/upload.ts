@@ -121,7 +121,7 @@ function sessionFrom(answer: HttpAnswer, target: UploadTarget): Session {
 async function sendRest(target: UploadTarget, from: Session, reader: SourceReader, sent: Progress): Promise<void> {
   let session = from;
   sent.location = session.location;
-  const inOne = session.offset === 0 && (target.size <= session.pieceBytes || target.endpoint.piecesRefused);
+  const inOne = session.offset === 0 && (target.size <= session.pieceBytes || !target.endpoint.takesPieces);
   while (!inOne && session.offset < target.size) {
     session = await sendPiece(target, session, reader, sent);
     sent.location = session.location;
@@ -143,14 +143,14 @@ async function sendPiece(target: UploadTarget, session: Session, reader: SourceR
     const had = next.received ?? offset + length;
     if (had > offset + length || had < offset) throw new SessionLost();
     sent.backTo(had);
+    if (offset === 0) target.endpoint.firstPiece('taken');
     return { ...session, location: next.location, offset: had };
   }
-  if (offset === 0 && [400, 404, 405, 501].includes(answer.status) && !target.endpoint.piecesRefused) {
-    target.endpoint.piecesRefused = true;
-    throw new SessionLost();
-  }
-  if ([400, 404, 416].includes(answer.status)) throw new SessionLost();
-  throw await failureOf(answer, target.asked);
+  const failure = await failureOf(answer, target.asked);
+  if (failure.code === 'REGISTRY_UNSUPPORTED' && offset === 0) target.endpoint.refusedPieces();
+  else if (![400, 404, 416].includes(answer.status)) throw failure;
+  else if (offset === 0) target.endpoint.firstPiece('lost');
+  throw new SessionLost(failure.message);
 }
 
 async function commit(target: UploadTarget, session: Session, body: HttpBody | undefined): Promise<void> {
