@@ -23,4 +23,9 @@ export type Case = {
   readonly error?: RegExp;
   readonly hint?: RegExp;
   readonly warning?: RegExp;
+  /** All warnings, each `message (line)`, by line. */
+  readonly warnings?: readonly string[];
+  /** Named contexts: files each, or an image. */
+  readonly contexts?: Readonly<Record<string, Files | { readonly image: string }>>;
+  readonly secrets?: Readonly<Record<string, string>>;
 };

@@ -1,23 +1,43 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { EngineError } from '../../src/base/errors.ts';
+import type { BuildEvent, BuildRequest, NamedContext } from '../../src/build/port.ts';
+import { GivenSecrets } from '../../src/build/secrets.ts';
 import type { ImageConfig } from '../../src/oci/image.ts';
 import { type BuildBench, type BuildOutcome, openBuilds } from '../support/builds.ts';
 import type { Case } from './case.ts';
 import { argumentCases } from './cases/arguments.ts';
+import { checkCases } from './cases/checks.ts';
 import { configCases } from './cases/config.ts';
+import { contextCases } from './cases/contexts.ts';
 import { copyCases } from './cases/copy.ts';
+import { directiveCases } from './cases/directives.ts';
+import { errorCases } from './cases/errors.ts';
+import { expansionCases } from './cases/expansion.ts';
 import { heredocCases } from './cases/heredocs.ts';
 import { ignoreCases } from './cases/ignore.ts';
+import { modeCases } from './cases/modes.ts';
+import { mountCases } from './cases/mounts.ts';
+import { onbuildCases } from './cases/onbuild.ts';
+import { parentsCases } from './cases/parents.ts';
 import { runCases } from './cases/run.ts';
 import { stageCases } from './cases/stages.ts';
 
 const topics: Record<string, readonly Case[]> = {
   arguments: argumentCases,
+  checks: checkCases,
   config: configCases,
+  contexts: contextCases,
   copy: copyCases,
+  directives: directiveCases,
+  errors: errorCases,
+  expansion: expansionCases,
   heredocs: heredocCases,
   ignore: ignoreCases,
+  modes: modeCases,
+  mounts: mountCases,
+  onbuild: onbuildCases,
+  parents: parentsCases,
   run: runCases,
   stages: stageCases,
 };
@@ -52,7 +72,7 @@ async function check(builds: BuildBench, row: Case): Promise<void> {
   // An image that exists keeps its history, so each row that looks at one makes an image of its own.
   const own = row.history === undefined ? {} : { [caseLabel]: row.name };
   const request = { ...row.request, labels: { ...row.request?.labels, ...own } };
-  const building = builds.build(row.dockerfile, row.files ?? {}, request);
+  const building = builds.build(row.dockerfile, row.files ?? {}, { ...request, ...extras(builds, row) });
   if (row.error !== undefined) return checkError(building, row);
   const result = await building;
   const lines = await builds.list(result.tree.id);
@@ -63,6 +83,32 @@ async function check(builds: BuildBench, row: Case): Promise<void> {
   if (row.config !== undefined) assert.deepEqual(plainConfig(result.config), row.config);
   if (row.history !== undefined) assert.deepEqual(addedHistory(result), row.history);
   if (row.warning !== undefined) assert.match(warningsOf(result), row.warning);
+  if (row.warnings !== undefined) assert.deepEqual(placedWarnings(result.events), row.warnings);
+}
+
+function extras(builds: BuildBench, { name, contexts = {}, secrets = {} }: Case): Partial<BuildRequest> {
+  const named = Object.entries(contexts).map(([key, value]): [string, NamedContext] =>
+    isImage(value)
+      ? [key, { kind: 'image', reference: value.image }]
+      : [key, { kind: 'directory', path: builds.context(`named-${name.replace(/\W/g, '-')}-${key.replace(/\W/g, '-')}`, value) }],
+  );
+  return {
+    ...(named.length > 0 ? { contexts: Object.fromEntries(named) } : {}),
+    ...(Object.keys(secrets).length > 0
+      ? { secrets: new GivenSecrets(Object.entries(secrets).map(([id, value]) => [id, Buffer.from(value)])) }
+      : {}),
+  };
+}
+
+function isImage(value: NonNullable<Case['contexts']>[string]): value is { image: string } {
+  return Object.keys(value).length === 1 && typeof value.image === 'string';
+}
+
+function placedWarnings(events: readonly BuildEvent[]): string[] {
+  const warnings = events.filter((event) => event.kind === 'warning');
+  return warnings
+    .sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.message < b.message ? -1 : 1))
+    .map(({ message, line }) => `${message} (${line})`);
 }
 
 async function checkError(building: Promise<unknown>, row: Case): Promise<void> {

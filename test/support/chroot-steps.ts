@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { bindMount, unmount } from '../../src/kernel/mount.ts';
 import type { StepRequest, StepRunner } from '../../src/runtime/port.ts';
 
@@ -15,7 +15,7 @@ export class ChrootSteps implements StepRunner {
     try {
       for (const { source, destination, readOnly } of step.mounts) {
         const target = join(step.rootfs, destination);
-        if (mkdirSync(target, { recursive: true }) !== undefined) stubs.push(destination.slice(1));
+        if (makeTarget(source, target)) stubs.push(destination.slice(1));
         bindMount(source, target, { readOnly });
         targets.push(target);
       }
@@ -24,6 +24,15 @@ export class ChrootSteps implements StepRunner {
       for (const target of targets.reverse()) unmount(target, { detach: true });
     }
   }
+}
+
+/** What a mount is put on: a folder, or a file for anything else. Answers whether it had to be made. */
+function makeTarget(source: string, target: string): boolean {
+  if (statSync(source).isDirectory()) return mkdirSync(target, { recursive: true }) !== undefined;
+  if (existsSync(target)) return false;
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, '');
+  return true;
 }
 
 function runIn(step: StepRequest): Promise<number> {

@@ -120,7 +120,7 @@ async function toMount(stage: StageState, options: MountOptions, around: Surroun
   if (options.type === 'cache') {
     const from = options.from === undefined ? undefined : inputs.push(await around.resolveFrom(options.from, options.location)) - 1;
     const namespace = around.buildArgs.BUILDKIT_CACHE_MOUNT_NS;
-    const id = options.id ?? posix.normalize(options.target);
+    const id = options.id ?? posix.normalize(options.target).replace(/(?<=.)\/$/, '');
     return {
       kind: 'cache',
       id: namespace === undefined || namespace === '' ? id : `${namespace}/${id}`,
