@@ -70,8 +70,7 @@ test('documents that are a little wrong are refused in words, or are an image al
   const read = (name: string) => JSON.parse(String(repository.manifests.get(name)?.bytes ?? repository.blobs.get(name))) as Json;
   const index: Json = { schemaVersion: 2, mediaType: MediaType.ociIndex, manifests: [{ ...manifest, platform }] };
   const counts = { refused: 0, pulled: 0 };
-  const until = Date.now() + 4000;
-  for (let seed = 1; seed <= 600 && Date.now() < until; seed++) {
+  for (let seed = 1; seed <= 200; seed++) {
     const pick = randomOf(seed);
     const asIndex = (child: { digest: string; size: number }): Json => ({
       schemaVersion: 2,
