@@ -51,8 +51,9 @@ export class RegistryTransfers implements Transfers {
     return { descriptor, platforms: [platformOf(await readConfig(repository, config, signal))] };
   }
 
-  tags(reference: Reference, { auth, signal }: Access = {}): Promise<string[]> {
-    return this.#repository(reference, { auth }).tags({ signal });
+  /** Sorted, whatever order the registry has them in. */
+  async tags(reference: Reference, { auth, signal }: Access = {}): Promise<string[]> {
+    return (await this.#repository(reference, { auth }).tags({ signal })).toSorted();
   }
 
   #repository(reference: Reference, { auth }: { auth: PullRequest['auth'] }): Repository {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -52,6 +52,9 @@ export async function openHost(t: TestContext): Promise<Host> {
         mkdirSync(join(path, dirname(file)), { recursive: true });
         writeFileSync(join(path, file), content);
       }
+      // As a build has it: what has not changed keeps its time.
+      for (const each of ['', ...readdirSync(path, { recursive: true, encoding: 'utf8' })])
+        utimesSync(join(path, each), 1_000_000, 1_000_000);
       const tree = await store.trees.ingest({ path, owner: { uid: 0, gid: 0 } });
       const config = { ...emptyImageConfig(platform), created: '2026-01-01T00:00:00Z', config: { Cmd: ['/run'] } };
       const record = await store.images.create({ config, tree, history: [{ created_by: 'a test' }] });

@@ -1,5 +1,4 @@
-import type { Reference } from '../../oci/reference.ts';
-import { canonical } from '../../oci/reference.ts';
+import { canonical, isTag, type Reference } from '../../oci/reference.ts';
 import type { ImageRecord, Lease, Store } from '../../store/port.ts';
 import type { LayerTreeParams, LayerTreeResult, LayerWeight, LayerWeightsParams } from '../layers/layer-tree-job.ts';
 import type { LayerMaker } from '../layers/port.ts';
@@ -40,7 +39,7 @@ export async function bundleImage(
       config: { digest: config.digest, sizeBytes: config.sizeBytes },
       tree: record.tree,
       layer: { digest, sizeBytes, diffId },
-      base: { id: base.id, tree: base.tree, names: await store.images.references(base.id) },
+      base: { id: base.id, tree: base.tree, names: (await store.images.references(base.id)).filter(isTag) },
     },
     blobs: [config, { digest, sizeBytes, mediaType, content: { file: store.blobs.path(digest) } }],
   };
