@@ -38,8 +38,11 @@ export type RegistryServer = {
   start(): Promise<void>;
   restart(): Promise<void>;
   kill(signal?: NodeJS.Signals): Promise<void>;
-  /** The registry's own mark and sweep, untagged manifests included. It is stopped meanwhile, as its manual asks. */
-  collectGarbage(): Promise<void>;
+  /**
+   * The registry's own mark and sweep. It is stopped meanwhile, as its manual asks. `untagged`: manifests without a tag go too, among which docker-registry 2.8
+   * counts those that only an index names.
+   */
+  collectGarbage(options?: { untagged?: boolean }): Promise<void>;
   /** What it has logged. */
   log(): string;
 };
@@ -103,10 +106,12 @@ export async function startRegistry(t: Pick<TestContext, 'after'>, options: Regi
       await start();
     },
     kill: (signal = 'SIGKILL') => end(signal),
-    async collectGarbage() {
+    async collectGarbage({ untagged = false } = {}) {
       const running = child !== undefined;
       await end('SIGTERM');
-      execFileSync(program, ['garbage-collect', '--delete-untagged', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+      execFileSync(program, ['garbage-collect', ...(untagged ? ['--delete-untagged'] : []), config], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
       if (running) await start();
     },
     log: () => log,
@@ -143,7 +148,7 @@ function configuration(work: string, folder: string, address: string, options: R
 /** Perl's crypt is libxcrypt's, and perl is part of every Debian. */
 function bcrypt(password: string): string {
   const script = 'print crypt($ARGV[0], q($2y$04$abcdefghijklmnopqrstuu))';
-  return execFileSync('perl', ['-e', script, password], { encoding: 'utf8' });
+  return execFileSync('/usr/bin/perl', ['-e', script, password], { encoding: 'utf8' });
 }
 
 async function freePort(): Promise<number> {

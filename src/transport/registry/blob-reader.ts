@@ -1,5 +1,5 @@
 import { EngineError } from '../../base/errors.ts';
-import { type Digest, digestOf, type Hex, newHash, sha256 } from '../../oci/digest.ts';
+import { digestOf, type Hex, newHash } from '../../oci/digest.ts';
 import type { HttpAnswer } from './answer.ts';
 import type { Call, Endpoint } from './endpoint.ts';
 import { failureOf } from './failures.ts';
@@ -119,6 +119,3 @@ function mismatch(place: BlobPlace | undefined, { digest }: BlobTarget, why: str
     hint: 'It was damaged on the way or in the registry. Try again; if it stays so, push it anew.',
   });
 }
-
-/** The digest of no bytes at all: such a blob need not be asked for. */
-export const emptyDigest: Digest = digestOf(sha256(''));
