@@ -47,3 +47,24 @@ export type BuildResultLine = {
 export type SharedContext = { path: string; dev: number; ino: number };
 
 export const buildMediaType = 'application/vnd.slipway.build+json';
+
+/** A row of GET /slipway/builds. Times in milliseconds since 1970. */
+export type BuildRecordAnswer = {
+  id: string;
+  /** Of the Dockerfile or build definition. */
+  name: string;
+  tags: string[];
+  target?: string | undefined;
+  startedAtMs: number;
+  finishedAtMs?: number | undefined;
+  /** `interrupted`: the daemon ended under it. */
+  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
+  error?: string | undefined;
+  imageId?: string | undefined;
+  tree?: string | undefined;
+  vertices: number;
+  cachedVertices: number;
+};
+
+/** A line of GET /slipway/builds/{id}/log: what the build told, and when, in milliseconds since its start. */
+export type BuildLogLine = Exclude<BuildLine, { kind: 'result' | 'error' }> & { atMs: number };

@@ -1,5 +1,5 @@
 import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
-import type { Builder } from '../build/port.ts';
+import type { Builder, BuildRecords } from '../build/port.ts';
 import type { LogReader } from '../logging/port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
@@ -48,6 +48,7 @@ export type Services = {
   jobs: Jobs;
   logs: LogReader;
   builder: Builder;
+  builds: BuildRecords;
   archives: Archives;
   registries: Pick<Registries, 'login'>;
   transfers: Transfers;

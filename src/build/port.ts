@@ -76,3 +76,30 @@ export interface ImageFetcher {
 export interface Builder {
   build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult>;
 }
+
+/** A build that is under way or over. `interrupted`: the engine ended under it. */
+export type BuildRecord = {
+  /** Sorts by time. */
+  id: string;
+  /** Of the Dockerfile or build definition. */
+  name: string;
+  tags: string[];
+  target?: string | undefined;
+  startedAtMs: number;
+  finishedAtMs?: number | undefined;
+  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
+  error?: string | undefined;
+  imageId?: string | undefined;
+  tree?: string | undefined;
+  vertices: number;
+  cachedVertices: number;
+};
+
+/** Builds of the past, the latest first. */
+export interface BuildRecords {
+  list(): Promise<BuildRecord[]>;
+  /** By its id or the beginning of it. NotFound `BUILD_NOT_FOUND`; InvalidArgument `BUILD_AMBIGUOUS`. */
+  get(id: string): Promise<BuildRecord>;
+  /** All that it told: a JSON event a line, with `atMs` since its start and output in base64. */
+  log(id: string): AsyncIterable<Uint8Array>;
+}

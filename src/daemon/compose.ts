@@ -10,6 +10,8 @@ import type { EngineInfo, Services } from '../api/services.ts';
 import type { BootstrapRequest } from '../api-types/own.ts';
 import { EngineError } from '../base/errors.ts';
 import { BuildEngine } from '../build/engine.ts';
+import { BuildHistory } from '../build/history/history.ts';
+import { RecordedBuilder } from '../build/history/recorded-builder.ts';
 import type { ImageFetcher } from '../build/port.ts';
 import { crunPrefix } from '../host/crun.ts';
 import { inspectHost } from '../host/inspect.ts';
@@ -168,6 +170,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       return image;
     },
   };
+  const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
   const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher });
   const info = describeEngine(config, {
     rootId,
@@ -182,7 +185,8 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     containers,
     snapshotter,
     logs,
-    builder,
+    builder: new RecordedBuilder({ builder, history: builds }),
+    builds,
     archives,
     registries,
     transfers,
@@ -215,6 +219,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       await steps
         .recover()
         .then(() => builder.recover())
+        .then(() => builds.recover())
         .catch((error) => log.error({ err: error }, 'build steps that a crash left could not be removed'));
       await containers.recover();
       const running = new Set((await containers.list()).flatMap(({ id, state }) => (state.status === 'running' ? [id] : [])));

@@ -156,6 +156,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
     jobs: partial('jobs', {}),
     logs: partial('logs', {}),
     builder: partial('builder', {}),
+    builds: partial('builds', {}),
     archives: partial('archives', {}),
     registries: partial('registries', {}),
     transfers: partial('transfers', {}),

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import type { BuildRecordAnswer } from '../../api-types/build.ts';
 import type { BootstrapLine, DiffLine, EntryKind } from '../../api-types/own.ts';
 import { toText } from '../../base/bytes.ts';
 import { parseHex } from '../../oci/digest.ts';
@@ -50,6 +51,16 @@ export function slipwayRoutes(app: FastifyInstance, services: Services): void {
       const { id: imageId, sizeBytes } = image;
       send({ kind: 'result', imageId, reference: body.reference, sizeBytes, cached } satisfies BootstrapLine);
     });
+  });
+
+  app.get('/slipway/builds', (): Promise<BuildRecordAnswer[]> => services.builds.list());
+  app.get<{ Params: { id: string } }>(
+    '/slipway/builds/:id',
+    (request): Promise<BuildRecordAnswer> => services.builds.get(request.params.id),
+  );
+  app.get<{ Params: { id: string } }>('/slipway/builds/:id/log', async (request, reply) => {
+    const { id } = await services.builds.get(request.params.id);
+    await sendChunks(reply, services.shutdown, 'application/x-ndjson', () => services.builds.log(id));
   });
 
   app.get('/slipway/df', () => services.diskUsage());

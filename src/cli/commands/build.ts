@@ -5,6 +5,7 @@ import { type Context as BuildContext, type Dockerfile, resolveContext, resolveF
 import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
 import { LiveProgress } from '../build/live-progress.ts';
+import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
 import { emptyTar, tarContext } from '../build/upload.ts';
@@ -14,8 +15,10 @@ import { readToResult } from '../client/lines.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { cannot } from '../files.ts';
 import { boolean, list, text, usageError, type Values } from '../flags.ts';
+import { formatFlag } from '../format/listing.ts';
 import { cut, parseLabels } from '../parse/key-values.ts';
 import { allAuthsHeader } from '../registry/headers.ts';
+import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
@@ -23,8 +26,11 @@ const flags = {
     short: 'f',
     value: 'FILE',
   }),
+  explain: boolean('Say of every step afterwards whether it was cached, and why not'),
+  format: formatFlag,
   iidfile: text('Write the image’s ID to a file', { value: 'FILE' }),
   label: list('Set a label', { value: 'NAME[=VALUE]' }),
+  'metadata-file': text('Write what was built to a file, as JSON', { value: 'FILE' }),
   network: text('Network of RUN: default, none or host', { value: 'MODE' }),
   'no-cache': boolean('Run every step'),
   output: text('Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-', { short: 'o', value: 'OUTPUT' }),
@@ -34,6 +40,7 @@ const flags = {
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
   tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
   target: text('Stage to build (the last)', { value: 'STAGE' }),
+  trace: text('Write a timeline to a file that chrome://tracing and Perfetto open', { value: 'FILE' }),
   timestamps: text('first: files keep the time at which their content was first seen; source: as in the context; epoch: 0', {
     value: 'KIND',
   }),
@@ -41,19 +48,31 @@ const flags = {
 type Flags = Values<typeof flags>;
 
 export const build = defineCommand({
-  args: '<PATH|->',
-  summary: 'Build an image from a Dockerfile',
+  args: '<PATH|-|ls|inspect|logs> [BUILD]',
+  summary: 'Build an image from a Dockerfile, or from what a module describes',
   examples: [
     ['build -t web:2 .', 'the current folder'],
     ['build --target test .', 'one stage'],
     ['build -o type=local,dest=out .', 'files instead of an image'],
+    ['build -f build.ts .', 'what a module of TypeScript describes'],
+    ['build ls', 'builds of the past; "build inspect ID" and "build logs ID" tell more (a folder of such a name is ./ls)'],
   ],
   flags,
-  async run(context, flags, [place = '']) {
+  async run(context, flags, [place = '', build]) {
+    if (await tellOfBuilds(context, flags, place, build)) return;
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);
     if (output !== undefined) checkOutput(context, output);
     const source = await resolveSource(context, place, flags);
-    const progress = chooseProgress(context, flags);
+    const shown = chooseProgress(context, flags);
+    const notes = new BuildNotes();
+    const progress: Progress = {
+      line: (line) => {
+        notes.line(line);
+        shown.line(line);
+      },
+      result: (result) => shown.result(result),
+      close: () => shown.close(),
+    };
     const stop = onInterrupt(progress);
     try {
       const response = await requestBuild(context, source, {
@@ -67,15 +86,44 @@ export const build = defineCommand({
       });
       const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
       if (output !== undefined) await exportTree(context, result.tree, output);
-      if (flags.iidfile !== undefined) writeId(flags.iidfile, result);
+      if (flags.iidfile !== undefined) writeText(flags.iidfile, result.imageId ?? '');
       progress.result(result);
       if (isQuiet(flags) && result.imageId !== undefined) context.output.line(result.imageId);
+      if (flags['metadata-file'] !== undefined) writeText(flags['metadata-file'], `${JSON.stringify(metadataOf(result), null, 2)}\n`);
     } finally {
       progress.close();
       stop.dispose();
+      // Of a build that failed, too.
+      if (flags.explain) for (const line of notes.explanation()) context.output.error(`${line}\n`);
+      if (flags.trace !== undefined) writeText(flags.trace, JSON.stringify(notes.trace()));
     }
   },
 });
+
+/** `build ls`, `build inspect ID`, `build logs ID`. False when it is a build that is asked for. */
+async function tellOfBuilds(context: Context, flags: Flags, word: string, build: string | undefined): Promise<boolean> {
+  if (word === 'ls' && build === undefined) {
+    await listBuilds(context, flags);
+    return true;
+  }
+  if (word !== 'inspect' && word !== 'logs') {
+    if (build !== undefined) throw usageError(`"slipway build" takes one folder, not "${word}" and "${build}"`);
+    return false;
+  }
+  if (build === undefined) throw usageError(`"slipway build ${word}" needs the ID of a build`, '"slipway build ls" lists them.');
+  await (word === 'logs' ? buildLogs : inspectBuild)(context, build);
+  return true;
+}
+
+/** In the words of buildx, as far as they mean something here. */
+function metadataOf({ imageId, tree, content, tags }: BuildResultLine): Record<string, unknown> {
+  return {
+    ...(imageId === undefined ? {} : { 'containerimage.config.digest': imageId }),
+    ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
+    'slipway.tree': tree,
+    'slipway.content': content,
+  };
+}
 
 function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
   return {
@@ -188,9 +236,9 @@ function onInterrupt(progress: Progress): { signal: AbortSignal; dispose(): void
   };
 }
 
-function writeId(file: string, result: BuildResultLine): void {
+function writeText(file: string, text: string): void {
   try {
-    writeFileSync(file, result.imageId ?? '');
+    writeFileSync(file, text);
   } catch (error) {
     throw cannot('write', file, error);
   }
