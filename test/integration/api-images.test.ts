@@ -155,22 +155,6 @@ test('an import takes its name, changes, message and platform; what would have t
   }
 });
 
-test('what a registry would have to give is missing at once, and said so where clients look', async (t) => {
-  const call = client(t, { store: store() });
-  const pulled = await call('POST', '/images/create?fromImage=ghcr.io/acme/app&tag=2', undefined, { 'x-registry-auth': 'not base64!' });
-  assert.equal(pulled.status, 404);
-  assert.match(pulled.json().message, /^pull access denied for ghcr.io\/acme\/app:2: /);
-  assert.equal((await call('POST', '/images/create?fromImage=Bad')).status, 400);
-  const push = async (name: string) => (await call('POST', `/images/${name}/push?tag=1`, undefined, { 'x-registry-auth': 'e30' })).body;
-  assert.match(await push('web'), /The push refers to repository \[docker.io\/library\/web\].*"error":"cannot push web:1: /s);
-  assert.match(await push('other'), /"error":"An image does not exist locally with the tag: other"/);
-  const manifest = await call('GET', '/distribution/ghcr.io/acme/app:2/json');
-  assert.deepEqual([manifest.status, manifest.json().code], [500, 'REGISTRY_UNSUPPORTED']);
-  assert.equal((await call('GET', `/distribution/${'1'.repeat(64)}/json`)).json().message, 'no manifest found for full image ID');
-  assert.equal((await call('GET', '/images/search?term=x')).status, 500);
-  assert.equal((await call('GET', '/images/search?term=x&limit=-1')).status, 400);
-});
-
 test('a commit lays the body over the container, applies the changes, and is told', async (t) => {
   const made: Parameters<Images['create']>[0][] = [];
   const paused: string[] = [];
