@@ -8,7 +8,7 @@ export interface ImagePulls {
    * digests, layers against both of theirs, the config's list of layers against the manifest's. Tags the image with the reference (`:latest` when it has neither tag nor
    * digest) and as `repository@digest`. A pull that fails or is cancelled leaves what it has of layers for the next one and names nothing.
    *
-   * Denied `IMAGE_REFUSED`; InvalidArgument `DOCUMENT_INVALID`, `LAYER_COUNT`, `LAYER_TOO_LARGE`, `TAR_*`, `INDEX_LOOP`; Unsupported `LAYER_TYPE`, `NOT_AN_IMAGE`; NotFound
+   * Denied `IMAGE_REFUSED`; InvalidArgument `DOCUMENT_INVALID`, `LAYER_COUNT`, `LAYER_TOO_LARGE`, `TAR_*`, `INDEX_DEPTH`, `INDEX_LOOP`; Unsupported `LAYER_TYPE`, `NOT_AN_IMAGE`; NotFound
    * `PLATFORM_UNKNOWN`; DataLoss `BLOB_DIGEST_MISMATCH`, `LAYER_DAMAGED`; those of `Repository`.
    */
   pull(repository: Repository, request: PullRequest, options?: TransferCallOptions): Promise<PulledImage>;
