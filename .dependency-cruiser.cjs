@@ -1,5 +1,5 @@
 /** The rooms of src/ and the one way in which imports go. See docs/ARCHITECTURE.md, "Rooms". */
-const features = 'snapshot|build|transport|registry|runtime|network|volumes|logging|secrets|trust|gc|plugins';
+const features = 'snapshot|build|buildkit|transport|registry|runtime|network|volumes|logging|secrets|trust|gc|plugins';
 const only = (room, allowed) => ({
   name: `${room}-imports`,
   severity: 'error',

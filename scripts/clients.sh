@@ -17,6 +17,7 @@ containerd-1 bookworm containerd usr/bin/containerd
 containerd-shim-1 bookworm containerd usr/bin/containerd-shim-runc-v2
 docker-26 trixie docker-cli usr/bin/docker
 compose-2 trixie docker-compose usr/libexec/docker/cli-plugins/docker-compose
+buildx-0 trixie docker-buildx usr/libexec/docker/cli-plugins/docker-buildx
 '
 
 missing() {

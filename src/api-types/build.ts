@@ -8,7 +8,8 @@ export type ProgressMessage = {
   id?: string;
   progress?: string;
   progressDetail?: { current?: number; total?: number };
-  aux?: { ID: string } | PushAux | PullAux;
+  /** Of a build over a session: an encoded `moby.buildkit.v1.StatusResponse`, in base64. */
+  aux?: { ID: string } | PushAux | PullAux | string;
   error?: string;
   /** To Slipway's own command line a whole error object. */
   errorDetail?: { code?: number; message: string } | ErrorObject;

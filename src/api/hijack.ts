@@ -70,7 +70,7 @@ function succeeds(promise: Promise<void>): Promise<boolean> {
   );
 }
 
-export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'websocket'): boolean {
+export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'websocket' | 'h2c'): boolean {
   return String(request.headers.upgrade).toLowerCase() === protocol;
 }
 
@@ -94,6 +94,23 @@ export function hijack(request: FastifyRequest, reply: FastifyReply, options: Hi
   reply.raw.detachSocket(socket);
   const begun = beginTakenOver(request, socket, 200, () => socket.write(`HTTP/1.1 200 OK\r\n${contentType}\r\n`));
   return open(socket, chunked ? request.raw : readSocket(socket), options, begun);
+}
+
+/**
+ * As `hijack`, for a protocol that wants the socket itself: HTTP/2. The request must have asked for `h2c`. Rejects where a plugin denied the answer. Closed when the
+ * daemon stops.
+ */
+export async function hijackSocket(request: FastifyRequest, reply: FastifyReply, shutdown: AbortSignal): Promise<Socket> {
+  reply.hijack();
+  const { socket } = request.raw;
+  reply.raw.detachSocket(socket);
+  const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
+  await beginTakenOver(request, socket, 101, () => socket.write(head));
+  const close = () => socket.destroySoon();
+  if (shutdown.aborted) close();
+  shutdown.addEventListener('abort', close);
+  socket.on('close', () => shutdown.removeEventListener('abort', close));
+  return socket;
 }
 
 function open(

@@ -1,4 +1,4 @@
-import { familiar, familiarName, type Reference } from '../oci/reference.ts';
+import { familiar, familiarName, parseReference, type Reference } from '../oci/reference.ts';
 import type { ImageRecord } from '../store/port.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -10,6 +10,12 @@ export function tellImage(
   name: string,
 ): void {
   events.publish({ type: 'image', action, id: image.id, attributes: { name, ...(image.config.config?.Labels ?? {}) } });
+}
+
+/** A build made an image and gave it its names. */
+export function tellBuilt(events: EventBus, image: ImageRecord, tags: readonly string[]): void {
+  tellImage(events, 'create', image, image.id);
+  for (const tag of tags) tellImage(events, 'tag', image, familiar(parseReference(tag)));
 }
 
 /** A pull or push is told by name (moby: LogImageEvent of the reference). */

@@ -6,6 +6,8 @@ import type { FastifyInstance } from 'fastify';
 
 /** Protocols that a request may switch to; any other Upgrade header (curl's h2c) is ignored as HTTP allows. */
 const protocols = ['tcp', 'slipway-run', 'websocket'];
+/** Where h2c is meant: BuildKit's protocol. */
+const h2cPaths = /^(\/v[0-9.]+)?\/(session|grpc)(\?|$)/;
 
 /** PEM. Only clients whose certificate comes from `ca` get through the handshake. */
 export type MutualTls = { ca: Buffer; cert: Buffer; key: Buffer };
@@ -29,7 +31,10 @@ export function createHttpServer(app: FastifyInstance, options: Options = {}): S
     connectionsCheckingInterval: Math.min(headersTimeout, 10_000),
     // Go clients keep connections for minutes; a close of ours may cross a request of theirs.
     keepAliveTimeout: 600_000,
-    shouldUpgradeCallback: (request: IncomingMessage) => protocols.includes(String(request.headers.upgrade).toLowerCase()),
+    shouldUpgradeCallback: ({ headers, url }: IncomingMessage) => {
+      const protocol = String(headers.upgrade).toLowerCase();
+      return protocols.includes(protocol) || (protocol === 'h2c' && h2cPaths.test(url ?? ''));
+    },
   };
   const route = (request: IncomingMessage, response: ServerResponse) => {
     // HTTP/0.9 has neither headers nor a status; Node lets it in.

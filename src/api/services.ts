@@ -1,5 +1,6 @@
 import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
 import type { Builder, BuildRecords } from '../build/port.ts';
+import type { BuildKit } from '../buildkit/port.ts';
 import type { LogReader } from '../logging/port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
@@ -49,6 +50,8 @@ export type Services = {
   logs: LogReader;
   builder: Builder;
   builds: BuildRecords;
+  /** Undefined where BuildKit's protocol is not served: clients then use the classic builder. */
+  buildkit?: BuildKit | undefined;
   archives: Archives;
   registries: Pick<Registries, 'login'>;
   transfers: Transfers;

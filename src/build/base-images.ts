@@ -38,7 +38,7 @@ async function fetch({ store, fetcher, request, onEvent, signal }: Options, refe
   onEvent({ kind: 'vertex', vertex, name, state: 'running' });
   try {
     const image = await (fetcher as ImageFetcher).fetch(reference, {
-      auth: request.authFor?.(reference),
+      auth: await request.authFor?.(reference),
       signal,
       onProgress: (status) => onEvent({ kind: 'output', vertex, stream: 'stdout', data: Buffer.from(`${status}\n`) }),
     });

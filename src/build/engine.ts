@@ -147,6 +147,7 @@ export class BuildEngine implements Builder {
     if (context.kind === 'directory') {
       return new DirectoryContext({ path: context.path, store: this.#store, memory: this.#memory, lease, adopt });
     }
+    if (context.kind === 'source') return context.open({ lease, adopt });
     const owner = { uid: 0, gid: 0 };
     const tree =
       context.kind === 'tree'

@@ -2,15 +2,21 @@ import type { AuthConfig } from '../api-types/registry.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
-import type { ImageRecord } from '../store/port.ts';
+import type { ImageRecord, Lease } from '../store/port.ts';
+import type { ContextSource } from './context/build-context.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
+
+export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
+export type { SecretSource, SshAgents } from './secrets.ts';
 
 export type BuildContext =
   /** A folder that daemon and client both see. */
   | { kind: 'directory'; path: string }
   /** A tar (plain or compressed) already written to a temporary file by the API. */
   | { kind: 'tar'; file: string }
-  | { kind: 'tree'; tree: TreeRef };
+  | { kind: 'tree'; tree: TreeRef }
+  /** Files that somebody else holds and gives as they are asked for. With `adopt`, content that is known takes the times of when it first came. */
+  | { kind: 'source'; open(options: { lease: Lease; adopt: boolean }): ContextSource };
 
 export type NamedContext = BuildContext | { kind: 'image'; reference: string } | { kind: 'remote'; url: string };
 
@@ -37,7 +43,7 @@ export type BuildRequest = {
   /** Ask the registries of base images whether there are newer ones, instead of only for those that are not here. */
   pull?: boolean;
   /** Credentials for them, by registry. */
-  authFor?: (reference: Reference) => AuthConfig | undefined;
+  authFor?: (reference: Reference) => AuthConfig | undefined | Promise<AuthConfig | undefined>;
 };
 
 export type BuildEvent =

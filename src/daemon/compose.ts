@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
 import { PluginAuthorization } from '../api/authorization/plugin-authorization.ts';
 import type { Authorization } from '../api/authorization/port.ts';
 import { EventBus } from '../api/event-bus.ts';
-import { tellTransfer } from '../api/image-events.ts';
+import { tellBuilt, tellTransfer } from '../api/image-events.ts';
 import type { EngineInfo, Services } from '../api/services.ts';
 import type { BootstrapRequest } from '../api-types/own.ts';
 import { EngineError } from '../base/errors.ts';
@@ -13,6 +14,7 @@ import { BuildEngine } from '../build/engine.ts';
 import { BuildHistory } from '../build/history/history.ts';
 import { RecordedBuilder } from '../build/history/recorded-builder.ts';
 import type { ImageFetcher } from '../build/port.ts';
+import { BuildKitServer } from '../buildkit/buildkit-server.ts';
 import { crunPrefix } from '../host/crun.ts';
 import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
@@ -172,6 +174,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   };
   const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
   const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher });
+  const recorded = new RecordedBuilder({ builder, history: builds });
   const info = describeEngine(config, {
     rootId,
     snapshotter: snapshotter.name,
@@ -179,14 +182,23 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     cgroupVersion,
     cgroupDriver: settings.cgroupDriver,
   });
+  const buildkit = new BuildKitServer({
+    store,
+    builder: recorded,
+    archives,
+    worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
+    onImage: (image, tags) => tellBuilt(events, image, tags),
+    shutdown,
+  });
   const services: Services = {
     store,
     jobs: store.jobs,
     containers,
     snapshotter,
     logs,
-    builder: new RecordedBuilder({ builder, history: builds }),
+    builder: recorded,
     builds,
+    buildkit,
     archives,
     registries,
     transfers,
@@ -231,6 +243,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     },
     reload: () => networks.reload(),
     async close() {
+      await buildkit.close();
       await rotator.close();
       await steps.close();
       await leaveHost({ containers, networks, rootId }).catch((error) => log.error({ err: error }, 'something stayed on the host'));

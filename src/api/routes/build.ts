@@ -11,6 +11,7 @@ import { tellImage } from '../image-events.ts';
 import { tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
+import { sessionBuilds } from '../session-builds.ts';
 import { ResponseStream, requestSignal } from '../stream.ts';
 import { receiveUpload } from '../upload.ts';
 import { speaks } from '../version.ts';
@@ -20,8 +21,8 @@ type Running = Map<string, AbortController>;
 
 export function buildRoutes(app: FastifyInstance, services: Services): void {
   const running: Running = new Map();
-
   const definitions = new BuildDefinitions();
+  const overSession = sessionBuilds(services, (id) => cancellable(running, id));
 
   app.post('/slipway/build-definitions', async (request, reply) => {
     return reply.code(201).send({ id: await definitions.receive(request.body) });
@@ -29,6 +30,7 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
 
   app.post('/build', async (request, reply) => {
     const query = new Query(request.query);
+    if (query.string('version') === '2' && services.buildkit !== undefined) return overSession(request, reply, query);
     const recipe = withDefinition(decodeBuild(query, request.headers), query, definitions);
     const warnings = checkIgnored(query, (version) => speaks(request, version));
     const output = outputOf(request, query);

@@ -14,8 +14,8 @@ export function systemRoutes(app: FastifyInstance, services: Services): void {
     method: ['GET', 'HEAD'],
     url: '/_ping',
     handler: (request, reply) => {
-      // 1: the classic builder. Clients that would use BuildKit's session fall back to POST /build.
-      reply.header('Builder-Version', '1').header('Swarm', 'inactive');
+      // 2: BuildKit's protocol. Clients that do not speak it, or are told not to, send POST /build.
+      reply.header('Builder-Version', services.buildkit === undefined ? '1' : '2').header('Swarm', 'inactive');
       reply.header('Cache-Control', 'no-cache, no-store, must-revalidate').header('Pragma', 'no-cache');
       reply.type('text/plain; charset=utf-8');
       return request.method === 'HEAD' ? reply.header('Content-Length', '0').send() : reply.send('OK');

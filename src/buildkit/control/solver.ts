@@ -1,0 +1,174 @@
+import { EngineError } from '../../base/errors.ts';
+import type { BuildContext, BuildEvent, Builder, BuildResult, NamedContext } from '../../build/port.ts';
+import type { Store } from '../../store/port.ts';
+import type { Exporters } from '../exporters/exporters.ts';
+import { SessionContext, type SessionContextOptions, type TransferProgress } from '../filesync/session-context.ts';
+import type { SessionFiles } from '../filesync/session-files.ts';
+import type { ExportRequest } from '../port.ts';
+import { SessionAgents, SessionSecrets, sessionCredentials } from '../session/providers.ts';
+import type { Session, Sessions } from '../session/sessions.ts';
+import { fetchUpload } from '../session/upload.ts';
+import { decodeFrontend, type FrontendRequest, type NamedSource } from './frontend.ts';
+import { BuildJob, type BuildJobs } from './jobs.ts';
+import type { BuildProgress } from './progress.ts';
+
+export type FrontendRun = {
+  frontend: string;
+  frontendAttrs: Readonly<Record<string, string>>;
+  /** The context as a tar, already a file here. */
+  archive?: string | undefined;
+};
+
+/** With the frontend '' it is the client that drives the build, through LLBBridge. */
+export type Solve = FrontendRun & { ref: string; session: string; exporters: readonly ExportRequest[] };
+
+export type SolveOptions = {
+  builder: Builder;
+  store: Pick<Store, 'leases' | 'paths' | 'trees'>;
+  sessions: Sessions;
+  files: SessionFiles;
+  exporters: Exporters;
+  jobs: BuildJobs;
+};
+
+/** The steps by which the builder tells that it reads a context, the build's own or one with a name. Clients of BuildKit know them by other names. */
+const contextStep = /^read the (?:build context|context (?<name>.+))$/;
+
+/** Runs builds that clients of BuildKit ask for. */
+export class SolveRunner {
+  readonly #options: SolveOptions;
+
+  constructor(options: SolveOptions) {
+    this.#options = options;
+  }
+
+  /** Gives the exporters' answers. The client's going away cancels the build and leaves nothing of it. */
+  async solve(solve: Solve, signal: AbortSignal): Promise<Record<string, string>> {
+    const { jobs, sessions, exporters } = this.#options;
+    const progress = jobs.begin(solve.ref);
+    try {
+      const session = await sessions.get(solve.session, signal);
+      const stop = AbortSignal.any([signal, session.channel.closed]);
+      const job = new BuildJob({ ref: solve.ref, exporters: solve.exporters, session, progress, signal: stop });
+      jobs.open(job);
+      const results = solve.frontend === '' ? await this.#gateway(job) : new Map([['', await this.run(job, solve, job.signal)]]);
+      return await exporters.export(job, results);
+    } finally {
+      jobs.end(solve.ref);
+    }
+  }
+
+  /** One run of the Dockerfile frontend. */
+  async run(job: BuildJob, { frontend, frontendAttrs, archive }: FrontendRun, signal: AbortSignal): Promise<BuildResult> {
+    checkFrontend(frontend, frontendAttrs);
+    const { builder, exporters, store } = this.#options;
+    const request = decodeFrontend(frontendAttrs);
+    const { progress, session } = job;
+    for (const message of request.warnings) progress.event({ kind: 'warning', message });
+    const steps = new BuildSteps(progress);
+    await using upload = request.upload === undefined ? undefined : await this.#fetch(job, request.upload, signal);
+    const tar = archive ?? upload?.file;
+    const context: BuildContext =
+      tar === undefined
+        ? { kind: 'source', open: (options) => this.#context(session, request, { ...options, signal, progress: steps.transfer('') }) }
+        : { kind: 'tar', file: tar };
+    await using lease = await store.leases.acquire({ purpose: 'build' });
+    const text =
+      tar === undefined || !request.ownDockerfile
+        ? undefined
+        : await this.#context(session, request, { lease, adopt: false, signal, progress: steps.transfer('') }).readText(request.filename);
+    // What the build reads must stay until it is over.
+    return await builder.build(
+      {
+        ...request.build,
+        dockerfile: text === undefined ? { path: request.filename } : { text, name: request.filename },
+        tags: exporters.names(job.exporters),
+        output: { kind: exporters.wantImage(job.exporters) ? 'image' : 'tree' },
+        context,
+        contexts: this.#contexts(request, session, { signal, steps }),
+        secrets: new SessionSecrets(session),
+        ssh: new SessionAgents(session),
+        authFor: (reference) => sessionCredentials(session, reference),
+      },
+      { onEvent: (event) => steps.event(event), signal },
+    );
+  }
+
+  #contexts(request: FrontendRequest, session: Session, own: { signal: AbortSignal; steps: BuildSteps }): Record<string, NamedContext> {
+    return Object.fromEntries(Object.entries(request.contexts).map(([name, source]) => [name, this.#named(name, source, session, own)]));
+  }
+
+  #named(name: string, source: NamedSource, session: Session, { signal, steps }: { signal: AbortSignal; steps: BuildSteps }): NamedContext {
+    if (source.kind === 'image' || source.kind === 'remote') return source;
+    if (source.kind === 'input')
+      throw new EngineError('Unsupported', 'BUILD_INPUTS_UNSUPPORTED', 'a build cannot take the result of another one that runs');
+    const folder = { contextName: source.name, dockerfileName: undefined };
+    return { kind: 'source', open: (options) => this.#context(session, folder, { ...options, signal, progress: steps.transfer(name) }) };
+  }
+
+  #fetch(job: BuildJob, address: string, signal: AbortSignal) {
+    const { tmp } = this.#options.store.paths;
+    return job.progress.step('[internal] load remote build context', () => fetchUpload(job.session, address, { tmpDir: tmp, signal }));
+  }
+
+  #context(
+    session: Session,
+    { contextName, dockerfileName }: { contextName: string; dockerfileName: string | undefined },
+    options: Pick<SessionContextOptions, 'lease' | 'adopt' | 'signal' | 'progress'>,
+  ): SessionContext {
+    const { files, store } = this.#options;
+    return new SessionContext({ session, files, store, contextName, dockerfileName, ...options });
+  }
+
+  /** The client runs a function of its own that calls the frontend through LLBBridge, and returns what it got. */
+  async #gateway(job: BuildJob): Promise<Map<string, BuildResult>> {
+    const gone = new Promise<never>((_resolve, reject) => {
+      if (job.signal.aborted) reject(job.signal.reason);
+      job.signal.addEventListener('abort', () => reject(job.signal.reason), { once: true });
+    });
+    const returned = await Promise.race([job.returned, gone]);
+    if ('error' in returned) throw returned.error;
+    return new Map([...returned.refs].map(([platform, ref]) => [platform, job.result(ref)]));
+  }
+}
+
+/** Events of a build under the names that clients of BuildKit know, with how far the transfers are. */
+class BuildSteps {
+  readonly #progress: BuildProgress;
+  /** Vertices that read a context, by its name; '' is the build's own. */
+  readonly #contexts = new Map<string, string>();
+
+  constructor(progress: BuildProgress) {
+    this.#progress = progress;
+  }
+
+  /** Tells of what comes for one context. */
+  transfer(name: string): TransferProgress {
+    return {
+      step: (step, run) => this.#progress.step(`${name === '' ? '[internal]' : `[context ${name}]`} ${step}`, run),
+      context: (receivedBytes) => {
+        const vertex = this.#contexts.get(name);
+        if (vertex !== undefined) this.#progress.status(vertex, 'transferring context:', { current: receivedBytes });
+      },
+    };
+  }
+
+  event(event: BuildEvent): void {
+    const found = event.kind === 'vertex' ? contextStep.exec(event.name) : null;
+    if (event.kind !== 'vertex' || found === null) {
+      this.#progress.event(event);
+      return;
+    }
+    const name = found.groups?.name ?? '';
+    this.#contexts.set(name, event.vertex);
+    this.#progress.event({ ...event, name: name === '' ? '[internal] load build context' : `[context ${name}] load from client` });
+  }
+}
+
+function checkFrontend(frontend: string, attrs: Readonly<Record<string, string>>): void {
+  if (frontend === 'dockerfile.v0') return;
+  // A Dockerfile frontend from an image speaks the language that is built in.
+  if (frontend === 'gateway.v0' && /(^|\/)docker\/dockerfile(-upstream)?([:@]|$)/.test(attrs.source ?? '')) return;
+  const what = frontend === 'gateway.v0' ? `the frontend image ${attrs.source ?? ''}` : `the frontend ${frontend}`;
+  throw new EngineError('Unsupported', 'FRONTEND_UNSUPPORTED', `${what.slice(0, 200)} is not supported`, { hint: 'Dockerfiles are.' });
+}

@@ -1,0 +1,152 @@
+import { EngineError } from '../../base/errors.ts';
+import type { BuildResult } from '../../build/port.ts';
+import { canonical, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import type { ImageRecord, Store } from '../../store/port.ts';
+import type { Archives } from '../../transport/port.ts';
+import type { BuildJob } from '../control/jobs.ts';
+import type { SessionFiles } from '../filesync/session-files.ts';
+import type { ExportRequest, ImageMade } from '../port.ts';
+import { sendStream } from './file-send.ts';
+
+type Results = ReadonlyMap<string, BuildResult>;
+type Options = {
+  store: Pick<Store, 'images' | 'trees'>;
+  archives: Pick<Archives, 'save' | 'exportTree'>;
+  files: SessionFiles;
+  onImage: ImageMade;
+};
+
+/** `moby` is what Docker's own exporter is called; the others are BuildKit's. */
+const imageTypes = ['moby', 'image', 'docker', 'oci'];
+
+/** Puts the results of builds where their clients want them. */
+export class Exporters {
+  readonly #options: Options;
+
+  constructor(options: Options) {
+    this.#options = options;
+  }
+
+  /** Whether a build is to end as an image, or only as a tree. */
+  wantImage(exporters: readonly ExportRequest[]): boolean {
+    return exporters.length === 0 || exporters.some(({ type }) => imageTypes.includes(type));
+  }
+
+  /** The names that the image gets, canonical. */
+  names(exporters: readonly ExportRequest[]): string[] {
+    return [...new Set(exporters.flatMap(({ type, attrs }) => (imageTypes.includes(type) ? namesOf(attrs) : [])))];
+  }
+
+  /** In the order in which they were asked for. Gives what clients are told of the results (`containerimage.digest` and so on). */
+  async export(job: BuildJob, results: Results): Promise<Record<string, string>> {
+    const response: Record<string, string> = {};
+    for (const [index, exporter] of job.exporters.entries()) {
+      job.signal.throwIfAborted();
+      Object.assign(response, await this.#one(job, results, exporter, index));
+    }
+    return response;
+  }
+
+  async #one(job: BuildJob, results: Results, exporter: ExportRequest, index: number): Promise<Record<string, string>> {
+    switch (exporter.type) {
+      case '':
+      case 'cacheonly':
+        return {};
+      case 'moby':
+      case 'image':
+        return job.progress.step('exporting to image', () => this.#image(exporter, results));
+      case 'docker':
+      case 'oci':
+        return job.progress.step(`exporting to ${exporter.type} image format`, (report) =>
+          this.#archive(job, exporter, index, results, report),
+        );
+      case 'local':
+        return job.progress.step('exporting to client directory', (report) => this.#local(job, index, results, report));
+      case 'tar':
+        return job.progress.step('exporting to client tarball', (report) => this.#tar(job, index, results, report));
+      default:
+        throw new EngineError('Unsupported', 'EXPORTER_UNSUPPORTED', `exporter "${exporter.type.slice(0, 50)}" could not be found`);
+    }
+  }
+
+  async #image({ attrs }: ExportRequest, results: Results): Promise<Record<string, string>> {
+    const image = imageOf(single(results));
+    const names = namesOf(attrs);
+    for (const name of names) await this.#options.store.images.tag(name, image.id);
+    this.#options.onImage(image, names);
+    return { ...answer(image), ...(attrs.name === undefined || attrs.name === '' ? {} : { 'image.name': attrs.name }) };
+  }
+
+  async #archive(
+    job: BuildJob,
+    { type, attrs }: ExportRequest,
+    index: number,
+    results: Results,
+    report: Report,
+  ): Promise<Record<string, string>> {
+    const image = imageOf(single(results));
+    const { archives, store } = this.#options;
+    const names = namesOf(attrs);
+    // An archive has the names of its images in it, and only what is named here has one.
+    for (const name of names) await store.images.tag(name, image.id);
+    if (attrs.tar === 'false') {
+      throw new EngineError('Unsupported', 'EXPORT_LAYOUT_UNSUPPORTED', 'an image layout is written as a tar only, not as a folder', {
+        hint: 'Leave out tar=false.',
+      });
+    }
+    const stream = archives.save(names.length > 0 ? names : [image.id], { format: type === 'oci' ? 'oci' : 'docker', signal: job.signal });
+    await sendStream(job.session, stream, {
+      exporter: index,
+      metadata: { 'containerimage.digest': image.id },
+      signal: job.signal,
+      onProgress: (bytes) => report('sending tarball', bytes),
+    });
+    return answer(image);
+  }
+
+  async #local(job: BuildJob, exporter: number, results: Results, report: Report): Promise<Record<string, string>> {
+    for (const [platform, { tree }] of results) {
+      const under = results.size > 1 && platform !== '' ? platform.replaceAll('/', '_') : undefined;
+      const sent = await this.#options.files.send(job.session, tree, { exporter, under, signal: job.signal });
+      report('copying files', sent.sentBytes);
+    }
+    return {};
+  }
+
+  async #tar(job: BuildJob, exporter: number, results: Results, report: Report): Promise<Record<string, string>> {
+    const { tree } = single(results);
+    const stream = this.#options.archives.exportTree(tree.id, { signal: job.signal });
+    await sendStream(job.session, stream, {
+      exporter,
+      metadata: {},
+      signal: job.signal,
+      onProgress: (bytes) => report('sending tarball', bytes),
+    });
+    return {};
+  }
+}
+
+type Report = (status: string, current: number) => void;
+
+function single(results: Results): BuildResult {
+  const [result, ...others] = results.values();
+  if (result === undefined) throw new EngineError('InvalidArgument', 'RESULT_EMPTY', 'the build has no result to export');
+  if (others.length > 0)
+    throw new EngineError('Unsupported', 'EXPORT_PLATFORMS_UNSUPPORTED', 'an image of several platforms cannot be exported here');
+  return result;
+}
+
+function imageOf({ image }: BuildResult): ImageRecord {
+  if (image === undefined) throw new EngineError('Internal', 'RESULT_WITHOUT_IMAGE', 'the build was not asked for an image');
+  return image;
+}
+
+function namesOf({ name }: Readonly<Record<string, string>>): string[] {
+  const names = (name ?? '').split(',').filter((each) => each !== '');
+  return names.map((each) => canonical(withDefaultTag(parseReference(each))));
+}
+
+/** An image has one id here, whatever its manifest will be. */
+function answer({ id }: ImageRecord): Record<string, string> {
+  return { 'containerimage.digest': id, 'containerimage.config.digest': id };
+}
