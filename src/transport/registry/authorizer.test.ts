@@ -114,6 +114,34 @@ test('what a registry wants beyond what was asked for is asked for', async (t) =
   assert.match(asked[1] ?? '', /scope=repository%3Abase%3Apull&scope=repository%3Aweb%3Apull%2Cpush/);
 });
 
+test('a token server that fails for a while is asked again, one that refuses is not', async (t) => {
+  let asked = 0;
+  const realm = await serve(t, (_, response) => {
+    if (++asked < 4) response.writeHead(503).end();
+    else response.end(JSON.stringify({ access_token: 'good' }));
+  });
+  const address = await serve(t, (request, response) => {
+    if (request.headers.authorization === 'Bearer good') response.end();
+    else response.writeHead(401, { 'WWW-Authenticate': `Bearer realm="http://${realm}/token"` }).end();
+  });
+  const repository = () => new RegistryClient({ retries: { baseMs: 1 } }).repository({ domain: address, path: 'web' });
+  assert.equal(await repository().hasBlob(digest), true);
+  assert.equal(asked, 4);
+  const refusing = await serve(t, (_, response) => {
+    asked += 1;
+    response.writeHead(401).end(JSON.stringify({ details: 'no such user' }));
+  });
+  const other = await serve(t, (_, response) =>
+    response.writeHead(401, { 'WWW-Authenticate': `Bearer realm="http://${refusing}/token"` }).end(),
+  );
+  await assert.rejects(new RegistryClient().repository({ domain: other, path: 'web' }).hasBlob(digest), {
+    kind: 'Denied',
+    code: 'UNAUTHORIZED',
+    message: `Get "http://${other}/v2/": unauthorized: no such user`,
+  });
+  assert.equal(asked, 5);
+});
+
 test('two users of one client are not taken for each other', async (t) => {
   const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
   const address = await serve(t, (request, response) => {

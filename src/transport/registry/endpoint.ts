@@ -128,6 +128,8 @@ export class Endpoint {
           continue;
         }
       }
+      // A server that has HTTPS now says so to whoever still comes without.
+      if (answer.status === 400 && registry.protocol === 'http:' && isOwn) this.#base = undefined;
       if (mayPass(answer.status)) throw await failureOf(answer, call.asked);
       return answer;
     }
