@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { unmountBelow } from './engine.ts';
+import { sleep, unmountBelow } from './engine.ts';
 import { inNamespace } from './namespace.ts';
 
 const run = promisify(execFile);
@@ -29,7 +29,15 @@ export class BenchPodman implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await unmountBelow(this.#directory);
-    rmSync(this.#directory, { recursive: true, force: true });
+    // What podman runs after a container has ended may come and mount its store once more.
+    for (const end = performance.now() + 10_000; ; await sleep(300)) {
+      await unmountBelow(this.#directory);
+      try {
+        rmSync(this.#directory, { recursive: true, force: true });
+        return;
+      } catch (error) {
+        if (performance.now() > end) throw error;
+      }
+    }
   }
 }

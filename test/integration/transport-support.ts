@@ -111,8 +111,9 @@ function fields(path: string, has: FileState, should: FileState): string[] {
   });
 }
 
+/** `who` unpacked it. buildah makes the top its own, whatever the image says. */
 export function assertSameFiles(actual: string, expected: string, who: string): void {
-  const lines = differences(actual, expected);
+  const lines = differences(actual, expected).filter((line) => !(who === 'buildah' && line.startsWith(': mode')));
   assert.deepEqual(lines.slice(0, 20), [], `${who}: ${lines.length} differences`);
 }
 
