@@ -55,7 +55,7 @@ export type BuildBench = AsyncDisposable & {
   text(tree: TreeId, path: string): Promise<string>;
 };
 
-export async function openBuilds(options: { steps?: StepRunner } = {}): Promise<BuildBench> {
+export async function openBuilds(options: { steps?: StepRunner; httpLimitBytes?: number } = {}): Promise<BuildBench> {
   process.umask(0o022);
   const folder = mkdtempSync(join(tmpdir(), 'slipway-build-'));
   const store = await openStoreForTest({ root: join(folder, 'root'), jobIdleMs: 500 });
@@ -66,6 +66,8 @@ export async function openBuilds(options: { steps?: StepRunner } = {}): Promise<
     snapshotter,
     steps: options.steps ?? steps,
     archives: new ArchiveService(transportParts(store)),
+    memoryDirectory: join(folder, 'memory'),
+    httpLimitBytes: options.httpLimitBytes,
   });
   let contexts = 0;
 

@@ -109,8 +109,9 @@ async function checkOut(operation: GitOperation, { commit, name }: Resolved, fol
   await runGit(['-c', 'core.symlinks=true', 'checkout', '--quiet', '--force', '--detach', commit], inside);
   if (operation.submodules && existsSync(join(folder, '.gitmodules'))) {
     await runGit(['submodule', '--quiet', 'update', '--init', '--recursive', '--depth=1'], inside);
-    if (!operation.keepGitDirectory)
-      await runGit(['submodule', '--quiet', 'foreach', '--recursive', 'rm -f "$toplevel/$sm_path/.git"'], inside);
+    if (operation.keepGitDirectory) return;
+    const paths = await runGit(['submodule', '--quiet', 'foreach', '--recursive', 'printf "%s\\0" "$displaypath"'], inside);
+    for (const path of paths.split('\0')) if (path !== '') await rm(join(folder, path, '.git'), { force: true });
   }
 }
 
