@@ -4,7 +4,8 @@ import type { Context } from '../command.ts';
 import { humanSize } from '../format/units.ts';
 
 const frameMs = 100;
-const barWidth = 30;
+const maxBarWidth = 30;
+const minBarWidth = 5;
 
 /** Where the steps of a pull, push or copy go. */
 export interface TransferView {
@@ -83,18 +84,21 @@ export class LiveTransfer implements TransferView {
     // What still moves is worth more of the room than what is done.
     const moving = all.filter(({ current }) => current !== undefined);
     const shown = all.length <= room ? all : [...moving, ...all.filter(({ current }) => current === undefined)].slice(0, room);
-    const lines = shown.map((row) => this.#line(row).slice(0, columns - 1));
+    const lines = shown.map((row) => this.#line(row, columns - 1).slice(0, columns - 1));
     if (shown.length < all.length) lines.push(`… and ${all.length - shown.length} more`);
     this.#screen.write(this.#erase() + lines.map((line) => `${line}\n`).join(''));
     this.#drawn = lines.length;
   }
 
-  #line({ id, status, current, total }: Row): string {
+  #line({ id, status, current, total }: Row, width: number): string {
     const head = `${id}: ${status}`;
     if (current === undefined) return head;
     if (total === undefined || total <= 0) return `${head} ${humanSize(current)}`;
-    const done = Math.min(barWidth, Math.floor((current / total) * barWidth));
-    return `${head} [${'='.repeat(done)}>${' '.repeat(barWidth - done)}] ${humanSize(current)}/${humanSize(total)}`;
+    const amount = `${humanSize(current)}/${humanSize(total)}`;
+    const bar = Math.min(maxBarWidth, width - head.length - amount.length - 5);
+    if (bar < minBarWidth) return `${head} ${amount}`;
+    const done = Math.min(bar, Math.floor((current / total) * bar));
+    return `${head} [${'='.repeat(done)}>${' '.repeat(bar - done)}] ${amount}`;
   }
 
   #erase(): string {
