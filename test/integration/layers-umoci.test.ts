@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { emptyImageConfig } from '../../src/oci/config.ts';
 import { digestOf, hexOf, sha256 } from '../../src/oci/digest.ts';
 import { MediaType } from '../../src/oci/media-types.ts';
@@ -14,8 +15,10 @@ import { describeFolder, temporaryFolder } from '../support/filesystem.ts';
 import { cannotRunOciPeers } from '../support/oci-peers.ts';
 import { openStoreForTest } from '../support/store.ts';
 
+const run = promisify(execFile);
+
 /** An OCI layout of these layers, unpacked by umoci: the folder with its files. */
-function unpackWithUmoci(folder: string, store: Store, plan: LayerPlan, layers: readonly KnownLayer[]): string {
+async function unpackWithUmoci(folder: string, store: Store, plan: LayerPlan, layers: readonly KnownLayer[]): Promise<string> {
   const layout = join(folder, 'layout');
   mkdirSync(join(layout, 'blobs/sha256'), { recursive: true });
   const put = (content: unknown, mediaType: string) => {
@@ -31,7 +34,7 @@ function unpackWithUmoci(folder: string, store: Store, plan: LayerPlan, layers: 
   const annotations = { 'org.opencontainers.image.ref.name': 'image' };
   writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }));
   writeFileSync(join(layout, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
-  execFileSync('umoci', ['unpack', '--image', `${layout}:image`, join(folder, 'bundle')], { stdio: 'pipe' });
+  await run('umoci', ['unpack', '--image', `${layout}:image`, join(folder, 'bundle')]);
   return join(folder, 'bundle/rootfs');
 }
 
@@ -62,7 +65,7 @@ test('umoci unpacks adaptive layers and groups to the files of the tree', { skip
     const own = join(top.path, `tree-${choice.kind}`);
     mkdirSync(own);
     await store.trees.checkout(plan.tree.id, own);
-    const [theirs, ours] = [describeFolder(unpackWithUmoci(join(top.path, choice.kind), store, plan, layers)), describeFolder(own)];
+    const [theirs, ours] = [describeFolder(await unpackWithUmoci(join(top.path, choice.kind), store, plan, layers)), describeFolder(own)];
     assert.deepEqual([...theirs.keys()], [...ours.keys()], choice.kind);
     // Holes are zeros in a tar.
     for (const [path, state] of ours) assert.deepEqual({ ...theirs.get(path), sparse: state.sparse }, state, `${choice.kind}: ${path}`);
