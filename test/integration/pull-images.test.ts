@@ -64,7 +64,7 @@ test('an image comes with its files, names, documents and layers, and is up to d
   assert.deepEqual(downloads(store), []);
   const [first] = image.layers;
   const statuses = [...new Set(told.statuses(first?.digest.slice(7, 19)))].filter((status) => status !== 'Extracting');
-  assert.deepEqual(statuses, ['Pulling fs layer', 'Waiting', 'Downloading', 'Verifying Checksum', 'Download complete', 'Pull complete']);
+  assert.deepEqual(statuses, ['Pulling fs layer', 'Downloading', 'Verifying Checksum', 'Download complete', 'Pull complete']);
 
   repository.asked.length = 0;
   const again = recorder();

@@ -97,8 +97,7 @@ export class LayerFetcher {
       progress.exists();
       return here;
     }
-    progress.wait();
-    const giveBack = await this.#places.acquire(signal);
+    const giveBack = await this.#place(signal, progress);
     try {
       const result = await downloadLayer(
         this.#store,
@@ -117,6 +116,16 @@ export class LayerFetcher {
       return fetched;
     } finally {
       giveBack();
+    }
+  }
+
+  /** Says that it waits only where it does. */
+  async #place(signal: AbortSignal, progress: LayerProgress): Promise<() => void> {
+    const waiting = setTimeout(() => progress.wait(), 20);
+    try {
+      return await this.#places.acquire(signal);
+    } finally {
+      clearTimeout(waiting);
     }
   }
 
