@@ -198,8 +198,7 @@ test('on a terminal each layer has a line that is drawn in place', async () => {
   assert.match(text, /Digest: x\n/);
   assert.match(text, /layer6: Downloading \[=+> +\] 500B\/1kB\n/);
   assert.match(text, /… and 4 more\n/);
-  for (const line of stripVTControlCharacters(text).split('
-')) assert.ok(line.length < 60, line);
+  for (const line of stripVTControlCharacters(text).split('\n')) assert.ok(line.length < 60, line);
 
   await using daemon = await FakeDaemon.start();
   daemon.on('POST /images/create', (_request, response) => stream(response, pulled));
