@@ -3,6 +3,7 @@
 #   node    the pinned npm packages, Node itself among them
 #   build   dist/ from src/
 #   system  Debian packages that the engine runs on        (packaging/debian-packages.txt)
+#   demo    Debian's docker-registry, which the demo pushes to, into .clients/
 #   test    Debian packages that only the tests use as well (packaging/debian-packages-test.txt), and the clients of scripts/clients.sh
 # Safe to repeat, to interrupt, and to run twice at once.
 set -eu
@@ -89,6 +90,28 @@ setup_packages() { # PACKAGE...
   rm -f "$log"
 }
 
+# The package is unpacked and not installed: installed it would start a service that everybody may push to.
+setup_registry() {
+  into=$top/.clients/docker-registry
+  if [ -x /usr/bin/docker-registry ] || [ -x "$into/docker-registry" ]; then return; fi
+  if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1; then
+    say "not a Debian or Ubuntu system: see that docker-registry is in /usr/bin"
+    return
+  fi
+  say "fetching Debian's docker-registry for the demo (once)"
+  mkdir -p "$into"
+  work=$(mktemp -d "$into/.fetch.XXXXXX")
+  log=${TMPDIR:-/tmp}/slipway-apt.$$.log
+  # As with packages: an old list names versions that the mirror has dropped.
+  if ! (cd "$work" && apt-get -o APT::Sandbox::User= download docker-registry) >"$log" 2>&1 9<&-; then
+    [ "$(id -u)" != 0 ] || run_logged "apt-get update" "$log" apt-get -o DPkg::Lock::Timeout=300 update
+    (cd "$work" && run_logged "apt-get download docker-registry" "$log" apt-get -o APT::Sandbox::User= download docker-registry)
+  fi
+  dpkg-deb -x "$work"/docker-registry_*.deb "$work/files"
+  mv "$work/files/usr/bin/docker-registry" "$into/docker-registry"
+  rm -rf "$work" "$log"
+}
+
 # One set-up at a time in a checkout.
 exec 9<"$top/package.json"
 if command -v flock >/dev/null 2>&1; then flock 9; fi
@@ -98,6 +121,7 @@ for part in "$@"; do
     node) setup_node ;;
     build) setup_build ;;
     system) setup_system "$top/packaging/debian-packages.txt" ;;
+    demo) setup_registry ;;
     test)
       setup_system "$top/packaging/debian-packages.txt" "$top/packaging/debian-packages-test.txt"
       sh "$top/scripts/clients.sh" 9<&-

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -13,17 +13,20 @@ type ShowOutput = 'all' | 'tail' | 'none';
 export class DemoEngine {
   readonly launcher: string;
   readonly socket: string;
+  readonly #name: string;
   readonly #root: string;
   readonly #run: string;
   readonly #report: Report;
   #command: ChildProcess | undefined;
   #interrupted = false;
 
-  constructor(options: { root: string; run: string }, report: Report) {
+  /** `name`: of its host, for people, and of the folder below `root`. */
+  constructor(options: { name: string; root: string; run: string }, report: Report) {
     const launcher = process.env.SLIPWAY_LAUNCHER;
     if (launcher === undefined) throw new EngineError('InvalidArgument', 'NO_LAUNCHER', 'the demo is started through ./slipway demo');
     this.launcher = launcher;
-    this.#root = join(options.root, 'engine');
+    this.#name = options.name;
+    this.#root = join(options.root, options.name);
     this.#run = options.run;
     this.socket = join(options.run, 'slipway.sock');
     this.#report = report;
@@ -31,9 +34,10 @@ export class DemoEngine {
 
   pid: number | undefined;
 
-  /** Starts the daemon, after stopping one that an interrupted demo left. */
-  async start(): Promise<void> {
+  /** Starts the daemon, after stopping one that an interrupted demo left. `fresh`: with nothing of an earlier demo's. */
+  async start(options: { fresh?: boolean } = {}): Promise<void> {
     await this.#stopRunning();
+    if (options.fresh === true) await rm(this.#root, { recursive: true, force: true });
     mkdirSync(this.#root, { recursive: true });
     mkdirSync(this.#run, { recursive: true });
     const log = openSync(this.#logFile, 'a');
@@ -55,7 +59,7 @@ export class DemoEngine {
     }).catch(async (error: unknown) => {
       throw error instanceof EngineError ? error : await this.#startFailed('its socket did not answer within 30 s');
     });
-    this.#report.line(`engine ${this.pid ?? ''} answers at ${this.socket}`);
+    this.#report.line(`the engine of ${this.#name} (${this.pid ?? ''}) answers at ${this.socket}`);
   }
 
   get #logFile(): string {
@@ -84,7 +88,7 @@ export class DemoEngine {
   async cli(words: readonly string[], options: { show?: ShowOutput; mayFail?: boolean } = {}): Promise<string[]> {
     const show = options.show ?? 'all';
     if (this.#interrupted) throw new EngineError('Cancelled', 'INTERRUPTED', 'interrupted');
-    if (show !== 'none') this.#report.command(words);
+    if (show !== 'none') this.#report.command(words, this.#name);
     const command = spawn(this.launcher, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, SLIPWAY_HOST: `unix://${this.socket}`, NO_COLOR: '1' },
@@ -117,7 +121,7 @@ export class DemoEngine {
   async build(words: readonly string[], report: Report): Promise<void> {
     const lines = await this.cli(words);
     const summary = lines.findLast((line) => /cached/i.test(line) && /\d/.test(line) && /vert/i.test(line));
-    if (summary !== undefined) report.remark(summary.trim());
+    if (summary !== undefined) report.remark(summary.trim().replace(/^Built .* in [^:]*: /, ''));
   }
 
   interrupt(): void {

@@ -5,14 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { EngineError, toErrorData } from '../base/errors.ts';
 import { DemoEngine } from './engine.ts';
+import { DemoRegistry } from './registry.ts';
 import { Report } from './report.ts';
 
 const usage = `Usage: slipway demo [--keep] [--root DIR] [--run DIR]
 
-Shows the whole way on a real application: a Debian base, a build, a container, a request, a changed line, the next build, the next
-container. It runs an engine of its own and stops it at the end; what it built stays under --root, so that the next demo is quick.
+Shows the whole way on a real application: a Debian base, a build, a push to a registry, a pull on the next host, a container, a request; then
+a changed line, the next build, push, pull and container. It runs two engines and a registry of its own and stops them at the end; what it
+built stays under --root, so that the next demo is quick.
 
-  --keep      leave the engine and the application running, and say how to reach and to stop them
+  --keep      leave the engines and the application running, and say how to reach and to stop them
   --root DIR  where it keeps its images (default /var/lib/slipway-demo)
   --run DIR   where its sockets and mounts are (default /run/slipway-demo)
 `;
@@ -95,69 +97,105 @@ async function changeOneLine(source: string): Promise<{ before: string; after: s
   return { before, after };
 }
 
-async function play(options: Options, engine: DemoEngine, report: Report): Promise<void> {
+type Hosts = { builder: DemoEngine; next: DemoEngine; registry: DemoRegistry };
+
+async function play(options: Options, { builder, next, registry }: Hosts, report: Report): Promise<void> {
   const source = join(options.root, 'guestbook');
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const run = ['run', '-d', '--name', 'guestbook', '-p', `127.0.0.1:${port}:8080`, '-v', 'guestbook-data:/data', 'guestbook'];
 
   await copyExample(source);
-  await report.step('Start an engine of its own', () => engine.start());
-  await engine.removeLeftovers();
+  await report.step('Start an engine', () => builder.start());
+  await builder.removeLeftovers();
   await report.step('Make a base image from Debian packages', () =>
-    engine.cli(['bootstrap', 'debian', 'bookworm', '--include', 'nodejs,npm,ca-certificates', '--host-certificates', '-t', baseImage], {
+    builder.cli(['bootstrap', 'debian', 'bookworm', '--include', 'nodejs,npm,ca-certificates', '--host-certificates', '-t', baseImage], {
       show: 'tail',
     }),
   );
-  await report.step('Build the application from its Dockerfile', () => engine.build(['build', '-t', 'guestbook', source], report));
-  await report.step('Run it', () => engine.cli(run));
-  await report.step('Post an entry over HTTP, read it back', async () => {
-    report.line(`GET  /greeting  ${await request(`${url}/greeting`)}`);
-    const body = JSON.stringify({ name: 'Ada', message: 'Hello from the first version' });
-    report.line(
-      `POST /entries   ${await request(`${url}/entries`, { method: 'POST', body, headers: { 'content-type': 'application/json' } })}`,
-    );
-    report.line(`GET  /entries   ${await request(`${url}/entries`)}`);
+  await report.step('Start a registry, and the engine of the next host', async () => {
+    report.line(`a registry, Debian's docker-registry, answers at ${await registry.start()}`);
+    await next.start({ fresh: true });
   });
-  await report.step('Its logs', () => engine.cli(['logs', 'guestbook']));
+  const image = `${registry.address}/guestbook:latest`;
+  const run = ['run', '-d', '--name', 'guestbook', '-p', `127.0.0.1:${port}:8080`, '-v', 'guestbook-data:/data', image];
+  const deliver = async (again: string) => {
+    await report.step(`Build the application${again}`, () => builder.build(['build', '-t', image, source], report));
+    await report.step(`Push it${again}`, () => counted(registry, report, 'sent', () => builder.cli(['push', image])));
+    await report.step(`Pull it on the next host${again}`, () => counted(registry, report, 'received', () => next.cli(['pull', image])));
+  };
+
+  await deliver('');
+  await report.step('Run it there', () => next.cli(run));
+  await report.step('Post an entry over HTTP, read it back', () => postAnEntry(url, report));
+  await report.step('Its logs', () => next.cli(['logs', 'guestbook']));
   await report.step('Change one line of source', async () => {
     const { before, after } = await changeOneLine(source);
     report.line(`- ${before}`);
     report.line(`+ ${after}`);
   });
-  await report.step('Build again', () => engine.build(['build', '-t', 'guestbook', source], report));
+  await deliver(' again');
   await report.step('Replace the container', async () => {
-    await engine.cli(['rm', '-f', 'guestbook']);
-    await engine.cli(run);
+    await next.cli(['rm', '-f', 'guestbook']);
+    await next.cli(run);
   });
-  await report.step('The new reply, and the old entry', async () => {
-    const greeting = await request(`${url}/greeting`);
-    const entries = await request(`${url}/entries`);
-    report.line(`GET  /greeting  ${greeting}`);
-    report.line(`GET  /entries   ${entries}`);
-    if (greeting !== 'Welcome back' || !entries.includes('Hello from the first version')) {
-      throw new EngineError('Internal', 'DEMO_WRONG_REPLY', 'the redeployed application did not give the new greeting and the old entry');
-    }
-  });
-  await report.step('What is on disk', () => engine.cli(['df']));
+  await report.step('The new reply, and the old entry', () => readBoth(url, report));
+  await report.step('What is on disk', () => next.cli(['df']));
 
   if (options.keep) {
-    report.note(`The application runs at ${url}; the engine at unix://${engine.socket}.`);
-    report.note(`  Look around:  SLIPWAY_HOST=unix://${engine.socket} ${engine.launcher} ps`);
-    report.note(`  Stop it:      SLIPWAY_HOST=unix://${engine.socket} ${engine.launcher} rm -f guestbook; kill ${engine.pid}`);
+    report.note(
+      `The application runs at ${url}; the engine that runs it at unix://${next.socket}, the one that built it at unix://${builder.socket}.`,
+    );
+    report.note(`  Look around:  SLIPWAY_HOST=unix://${next.socket} ${next.launcher} ps`);
+    report.note(`  Stop it:      SLIPWAY_HOST=unix://${next.socket} ${next.launcher} rm -f guestbook; kill ${next.pid} ${builder.pid}`);
   } else {
-    await report.step('Stop everything', () => engine.stop());
+    await report.step('Stop everything', async () => {
+      await next.stop();
+      await builder.stop();
+      await registry.stop();
+    });
+  }
+}
+
+/** Says what a step has moved between host and registry. */
+async function counted(
+  registry: DemoRegistry,
+  report: Report,
+  direction: 'sent' | 'received',
+  work: () => Promise<unknown>,
+): Promise<void> {
+  const before = registry[direction];
+  await work();
+  const bytes = registry[direction] - before;
+  report.remark(`${direction} ${bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`}`);
+}
+
+async function postAnEntry(url: string, report: Report): Promise<void> {
+  report.line(`GET  /greeting  ${await request(`${url}/greeting`)}`);
+  const body = JSON.stringify({ name: 'Ada', message: 'Hello from the first version' });
+  const init = { method: 'POST', body, headers: { 'content-type': 'application/json' } };
+  report.line(`POST /entries   ${await request(`${url}/entries`, init)}`);
+  report.line(`GET  /entries   ${await request(`${url}/entries`)}`);
+}
+
+async function readBoth(url: string, report: Report): Promise<void> {
+  const greeting = await request(`${url}/greeting`);
+  const entries = await request(`${url}/entries`);
+  report.line(`GET  /greeting  ${greeting}`);
+  report.line(`GET  /entries   ${entries}`);
+  if (greeting !== 'Welcome back' || !entries.includes('Hello from the first version')) {
+    throw new EngineError('Internal', 'DEMO_WRONG_REPLY', 'the redeployed application did not give the new greeting and the old entry');
   }
 }
 
 /** `slipway demo`. Resolves to the exit status; never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
   const report = new Report(process.stdout);
-  let engine: DemoEngine | undefined;
+  let hosts: Hosts | undefined;
   let interrupted = false;
   const onSignal = () => {
     interrupted = true;
-    engine?.interrupt();
+    hosts?.builder.interrupt();
+    hosts?.next.interrupt();
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
@@ -168,8 +206,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       return 0;
     }
     requireRoot();
-    engine = new DemoEngine(options, report);
-    await play(options, engine, report);
+    hosts = {
+      builder: new DemoEngine({ name: 'engine', root: options.root, run: options.run }, report),
+      next: new DemoEngine({ name: 'next-host', root: options.root, run: `${options.run}-next` }, report),
+      registry: new DemoRegistry(join(options.root, 'registry')),
+    };
+    await play(options, hosts, report);
     report.summary();
     return 0;
   } catch (error) {
@@ -177,9 +219,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     process.stderr.write(
       interrupted ? '\nInterrupted.\n' : `\nslipway demo: ${data.message}\n${data.hint === undefined ? '' : `${data.hint}\n`}`,
     );
-    await engine?.stop().catch((cause: unknown) => process.stderr.write(`slipway demo: stopping the engine: ${String(cause)}\n`));
+    for (const engine of [hosts?.next, hosts?.builder])
+      await engine?.stop().catch((cause: unknown) => process.stderr.write(`slipway demo: stopping the engine: ${String(cause)}\n`));
     return interrupted ? 130 : 1;
   } finally {
+    await hosts?.registry.stop();
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
   }

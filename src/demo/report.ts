@@ -27,8 +27,8 @@ export class Report {
     return result;
   }
 
-  command(words: readonly string[]): void {
-    this.line(this.#style(36, `$ slipway ${words.join(' ')}`));
+  command(words: readonly string[], host: string): void {
+    this.line(this.#style(36, `${host}$ slipway ${words.join(' ')}`));
   }
 
   line(text: string): void {
