@@ -63,7 +63,8 @@ function paxMember(member: TarMember, size: number): TarMember {
 }
 
 function block(member: TarMember, name: { prefix: string; name: string }, typeFlag = typeFlags[member.type]): Buffer {
-  const made = Buffer.alloc(blockSize);
+  // Out of Node's pool: 100,000 buffers with memory of their own would keep the garbage collector busy.
+  const made = Buffer.allocUnsafe(blockSize).fill(0);
   made.write(name.name, field.name[0], 'latin1');
   writeOctal(made, field.mode, member.mode);
   writeOctal(made, field.uid, isOctal(member.uid, maxOctal8) ? member.uid : 0);

@@ -5,35 +5,56 @@ export const frameSizes = { minBytes: 128 * 1024, spreadBytes: 128 * 1024, maxBy
 
 /** What goes into a frame whole: a member's header with its first chunk, a further chunk, or a header alone. */
 export type FramePart = {
-  readonly bytes: Buffer;
-  readonly chunk?: (Chunk & { /** Where it begins in `bytes`. */ readonly at: number }) | undefined;
+  readonly length: number;
+  /** `at` is where it begins in the part. */
+  readonly chunk?: (Chunk & { readonly at: number }) | undefined;
   /** 32 bits that depend on nothing but what the part says: whether the frame may end after it. */
   readonly mark: number;
+  /** Writes all of it. Called once, before the next part is asked for. */
+  write(target: Buffer, at: number): void;
 };
 
+/** `plain` is good until the frame's memory is given back. */
 export type PlainFrame = { readonly plain: Buffer; readonly chunks: readonly (Chunk & { readonly offset: number })[] };
+
+/** Memory for frames, used again: half a megabyte each, two thousand times a gigabyte of layer, would keep the garbage collector busy. */
+export class FrameMemory {
+  readonly #free: Buffer[] = [];
+
+  take(bytes: number): Buffer {
+    if (bytes > frameSizes.maxBytes) return Buffer.allocUnsafeSlow(bytes);
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(frameSizes.maxBytes);
+  }
+
+  /** Nobody reads the frame any more. */
+  giveBack({ plain }: PlainFrame): void {
+    if (plain.buffer.byteLength === frameSizes.maxBytes) this.#free.push(Buffer.from(plain.buffer));
+  }
+}
 
 /**
  * Gathers parts into frames, whose ends depend on the parts alone: after a part was added, removed or changed the frames are soon the same as before.
  */
-export function* cutFrames(parts: Iterable<FramePart>): Generator<PlainFrame> {
-  let gathered: Buffer[] = [];
+export function* cutFrames(parts: Iterable<FramePart>, memory: FrameMemory): Generator<PlainFrame> {
+  let buffer: Buffer | undefined;
   let chunks: (Chunk & { offset: number })[] = [];
   let length = 0;
-  const take = (): PlainFrame => {
-    const frame = { plain: Buffer.concat(gathered, length), chunks };
-    gathered = [];
+  const finish = (filled: Buffer): PlainFrame => {
+    const frame = { plain: filled.subarray(0, length), chunks };
+    buffer = undefined;
     chunks = [];
     length = 0;
     return frame;
   };
-  for (const { bytes, chunk, mark } of parts) {
-    if (length > 0 && length + bytes.length > frameSizes.maxBytes) yield take();
+  for (const part of parts) {
+    if (buffer !== undefined && length + part.length > frameSizes.maxBytes) yield finish(buffer);
+    buffer ??= memory.take(part.length);
+    part.write(buffer, length);
+    const { chunk } = part;
     if (chunk !== undefined) chunks.push({ id: chunk.id, length: chunk.length, offset: length + chunk.at });
-    gathered.push(bytes);
-    length += bytes.length;
+    length += part.length;
     // The longer a part, the more likely that the frame ends with it: one end in `spreadBytes` on average, whether files are small or large.
-    if (length >= frameSizes.minBytes && mark < (bytes.length / frameSizes.spreadBytes) * 0x1_0000_0000) yield take();
+    if (length >= frameSizes.minBytes && part.mark < (part.length / frameSizes.spreadBytes) * 0x1_0000_0000) yield finish(buffer);
   }
-  if (length > 0) yield take();
+  if (buffer !== undefined) yield finish(buffer);
 }

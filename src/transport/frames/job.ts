@@ -5,7 +5,7 @@ import type { TreeContext } from '../../store/port.ts';
 import type { LayerCompression } from '../port.ts';
 import { FrameCache, type FramePlace } from './cache.ts';
 import { compressFrame, compressionRecipe } from './compress.ts';
-import { cutFrames, type PlainFrame } from './cutter.ts';
+import { cutFrames, FrameMemory, type PlainFrame } from './cutter.ts';
 import { BlobFile } from './durable-blob.ts';
 import type { ChunkId, FrameTable, MadeFrames } from './model.ts';
 import { type ObjectPart, partsOfChunks, partsOfLayer } from './parts.ts';
@@ -28,10 +28,11 @@ const reportEveryBytes = 8 << 20;
 /** Job `transport.frames`: makes a blob of frames, and its table's; both are durable among the store's blobs. DataLoss `OBJECT_DAMAGED`. */
 export async function makeFrames(context: TreeContext, { items, compression }: FramesParams): Promise<MadeFrames> {
   const cache = new FrameCache(context.paths);
-  const writer = new FrameWriter(context, cache, compression);
+  const memory = new FrameMemory();
+  const writer = new FrameWriter(context, { cache, memory }, compression);
   try {
     const parts = items.kind === 'layer' ? partsOfLayer(context, items.tree) : partsOfChunks(context, items.chunks);
-    for (const frame of cutFrames(parts)) await writer.add(frame);
+    for (const frame of cutFrames(parts, memory)) await writer.add(frame);
     return await writer.finish();
   } finally {
     writer.close();
@@ -45,6 +46,7 @@ type Pending = { readonly frame: PlainFrame; readonly key: Buffer; readonly comp
 class FrameWriter {
   readonly #context: TreeContext;
   readonly #cache: FrameCache;
+  readonly #memory: FrameMemory;
   readonly #compression: LayerCompression;
   readonly #recipe: string;
   readonly #blob: BlobFile;
@@ -56,9 +58,10 @@ class FrameWriter {
   #plainBytes = 0;
   #reported = 0;
 
-  constructor(context: TreeContext, cache: FrameCache, compression: LayerCompression) {
+  constructor(context: TreeContext, { cache, memory }: { cache: FrameCache; memory: FrameMemory }, compression: LayerCompression) {
     this.#context = context;
     this.#cache = cache;
+    this.#memory = memory;
     this.#compression = compression;
     this.#recipe = compressionRecipe(compression);
     this.#blob = new BlobFile(context);
@@ -107,6 +110,7 @@ class FrameWriter {
     this.#frames.push({ compressed: compressed.length, plain: frame.plain.length });
     this.#blob.write(compressed);
     this.#plainBytes += frame.plain.length;
+    this.#memory.giveBack(frame);
     if (this.#plainBytes - this.#reported < reportEveryBytes) return;
     this.#reported = this.#plainBytes;
     const progress: FramesProgress = { bytes: this.#plainBytes };

@@ -4,12 +4,12 @@ import type { ByteString } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
 import type { Hex } from '../../oci/digest.ts';
 import { endOfArchive, tarPadding } from '../../oci/tar/writer.ts';
-import type { TreeId } from '../../store/model.ts';
+import type { FileEntry, TreeId } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import { contentOf, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
 import { cutChunks, fileChunks } from './chunker.ts';
 import type { FramePart } from './cutter.ts';
-import { type Chunk, chunkIdOf } from './model.ts';
+import { chunkIdOf } from './model.ts';
 
 /** A part of an object: one chunk of a pack, as `cutChunks` cuts it. */
 export type ObjectPart = { readonly object: Hex; readonly offset: number; readonly length: number };
@@ -20,52 +20,77 @@ const emptyPath = '' as ByteString;
 
 /** The tar of a layer's own tree. */
 export function* partsOfLayer(context: TreeContext, tree: TreeId): Generator<FramePart> {
-  for (const member of membersOfTree(context, tree, 'plain')) yield* partsOfMember(context, member);
-  yield { bytes: endOfArchive, mark: 0xffff_ffff };
+  const scratch = Buffer.allocUnsafeSlow(pieceBytes);
+  for (const member of membersOfTree(context, tree, 'plain')) yield* partsOfMember(context, member, scratch);
+  yield partOf(endOfArchive, 0xffff_ffff);
 }
 
-function* partsOfMember(context: TreeContext, { header, path, content }: TreeMember): Generator<FramePart> {
+function* partsOfMember(context: TreeContext, { header, path, content }: TreeMember, scratch: Buffer): Generator<FramePart> {
   if (content === undefined) {
-    yield { bytes: header, mark: crc32(Buffer.from(path, 'latin1')) };
+    yield partOf(header, crc32(Buffer.from(path, 'latin1')));
     return;
   }
   const padding = tarPadding(content.size);
   if (content.size <= fileChunks.minBytes) {
     // One chunk, which is the object: its digest is known, and one read brings it where it has to be.
-    const bytes = Buffer.allocUnsafe(header.length + content.size + padding.length);
-    header.copy(bytes);
-    readContent(context, path, content, { buffer: bytes, at: header.length, offset: 0, length: content.size });
-    padding.copy(bytes, header.length + content.size);
     const id = chunkIdOf(content.object);
-    yield { bytes, chunk: { id, length: content.size, at: header.length }, mark: markOf(id) };
+    const start = header.length;
+    yield {
+      length: start + content.size + padding.length,
+      chunk: { id, length: content.size, at: start },
+      mark: markOf(id),
+      write(target, at) {
+        header.copy(target, at);
+        readContent(context, path, content, { buffer: target, at: at + start, offset: 0, length: content.size });
+        padding.copy(target, at + start + content.size);
+      },
+    };
     return;
   }
   let before = header;
   let left = content.size;
-  for (const piece of cutChunks(contentOf(context, path, content, pieceBytes))) {
+  for (const piece of cutChunks(piecesOf(context, path, content, scratch))) {
     left -= piece.length;
     yield partOfChunk(before, piece, left === 0 ? padding : none);
     before = none;
   }
 }
 
+/** The content, in `scratch` where that is large enough: good until the next file is read. */
+function piecesOf(context: TreeContext, path: ByteString, content: FileEntry, scratch: Buffer): Iterable<Buffer> {
+  if (content.size > scratch.length) return contentOf(context, path, content, pieceBytes);
+  readContent(context, path, content, { buffer: scratch, at: 0, offset: 0, length: content.size });
+  return [scratch.subarray(0, content.size)];
+}
+
 /** Chunks only. InvalidArgument `CHUNK_SIZE` for one that is none. */
 export function* partsOfChunks(context: TreeContext, chunks: readonly ObjectPart[]): Generator<FramePart> {
+  const scratch = Buffer.allocUnsafeSlow(fileChunks.maxBytes);
   for (const { object, offset, length } of chunks) {
     if (!(length > 0 && length <= fileChunks.maxBytes)) {
       throw new EngineError('InvalidArgument', 'CHUNK_SIZE', `a chunk of ${length} bytes cannot be packed`);
     }
-    const bytes = Buffer.allocUnsafe(length);
-    readContent(context, emptyPath, { object, size: offset + length }, { buffer: bytes, at: 0, offset, length });
-    yield partOfChunk(none, bytes, none);
+    readContent(context, emptyPath, { object, size: offset + length }, { buffer: scratch, at: 0, offset, length });
+    yield partOfChunk(none, scratch.subarray(0, length), none);
   }
+}
+
+function partOf(bytes: Buffer, mark: number): FramePart {
+  return { length: bytes.length, mark, write: (target, at) => void bytes.copy(target, at) };
 }
 
 function partOfChunk(before: Buffer, piece: Uint8Array, after: Buffer): FramePart {
   const id = chunkIdOf(hash('sha256', piece, 'hex') as Hex);
-  const chunk: Chunk & { at: number } = { id, length: piece.length, at: before.length };
-  const alone = before.length === 0 && after.length === 0 && Buffer.isBuffer(piece);
-  return { bytes: alone ? piece : Buffer.concat([before, piece, after]), chunk, mark: markOf(id) };
+  return {
+    length: before.length + piece.length + after.length,
+    chunk: { id, length: piece.length, at: before.length },
+    mark: markOf(id),
+    write(target, at) {
+      before.copy(target, at);
+      target.set(piece, at + before.length);
+      after.copy(target, at + before.length + piece.length);
+    },
+  };
 }
 
 function markOf(id: string): number {
