@@ -48,6 +48,23 @@ test('a push brings both forms, the ordinary one first, and a change costs what 
   }
 });
 
+test('a machine that never saw the earlier layers pushes only what changed', needsRegistry, async (t) => {
+  const { address } = await startRegistry(t);
+  await using first = await openHost(t);
+  await first.image(`${address}/team/web:1`, app('one'));
+  await first.push(`${address}/team/web:1`);
+  await using fresh = await openHost(t);
+  const image = await fresh.image(`${address}/team/web:2`, app('two'));
+  const pushed = await fresh.push(`${address}/team/web:2`);
+  assert.match(pushed.explanation.join('\n'), /layer 1 of 2: kept[\s\S]*layer 2 of 2: new/);
+  assert.ok(pushed.bytesSent < 40_000, `${pushed.bytesSent} bytes`);
+  await using next = await openHost(t);
+  assert.equal((await next.pull(`${address}/team/web:2`)).treeContent, image.treeContent);
+  // What it goes out as later has layers whose content is not here: they are where they were.
+  await fresh.store.images.tag(`${address}/else/web:2`, image.id);
+  assert.equal((await fresh.push(`${address}/else/web:2`)).digest, pushed.digest);
+});
+
 test('what was pulled goes on byte for byte: to the same registry and to another', needsRegistry, async (t) => {
   const [{ address }, other] = [await startRegistry(t), await startRegistry(t)];
   await using maker = await openHost(t);
