@@ -11,6 +11,7 @@ export class HttpAnswer implements AsyncDisposable {
   readonly headers: IncomingHttpHeaders;
   /** Who answered, after redirects. */
   readonly url: URL;
+  wasRedirected = false;
   /** Called once, when the connection is free or gone. */
   onEnd: () => void = () => {};
   readonly #message: IncomingMessage;

@@ -163,6 +163,7 @@ export class Endpoint {
       const agent = await this.net.agents.of(url);
       const answer = await exchange({ method, url, headers: { ...call.headers, ...own }, body, agent, timeouts, signal });
       const { location } = answer.headers;
+      answer.wasRedirected = hops > 0;
       if (!redirects.has(answer.status) || location === undefined || !(method === 'GET' || method === 'HEAD')) return answer;
       await answer.discard();
       const next = URL.parse(location, url);

@@ -87,6 +87,7 @@ async function* sideBySide(
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   const atOnce = Math.min(maxAtOnce, places[0]?.endpoint.maxRequests ?? 1);
+  const direct: Direct = new Map();
   const fetching: Promise<Part[]>[] = [];
   let next = 0;
   try {
@@ -94,7 +95,7 @@ async function* sideBySide(
       for (; fetching.length < atOnce && next < spans.length; next++) {
         const span = spans[next];
         if (span === undefined) break;
-        const parts = fetchSpan(places, target, span, { ...options, signal });
+        const parts = fetchSpan(places, target, span, { ...options, signal, direct });
         // It is looked at in its turn; an earlier one may end everything.
         parts.catch(() => {});
         fetching.push(parts);
@@ -109,7 +110,15 @@ async function* sideBySide(
   }
 }
 
-async function fetchSpan(places: readonly BlobPlace[], target: BlobTarget, span: Span, options: ReadOptions): Promise<Part[]> {
+/** Where a registry's redirect led, for the next range: that saves it a request each. */
+type Direct = Map<BlobPlace, URL>;
+
+async function fetchSpan(
+  places: readonly BlobPlace[],
+  target: BlobTarget,
+  span: Span,
+  options: ReadOptions & { direct: Direct },
+): Promise<Part[]> {
   const filler = new Filler(span.ranges);
   for (const [index, place] of places.entries()) {
     try {
@@ -122,21 +131,36 @@ async function fetchSpan(places: readonly BlobPlace[], target: BlobTarget, span:
   return filler.parts;
 }
 
-async function fillFrom(place: BlobPlace, target: BlobTarget, span: Span, filler: Filler, options: ReadOptions): Promise<void> {
+async function fillFrom(
+  place: BlobPlace,
+  target: BlobTarget,
+  span: Span,
+  filler: Filler,
+  options: ReadOptions & { direct: Direct },
+): Promise<void> {
   const { endpoint } = place;
-  const { signal, onBytes } = options;
+  const { signal, onBytes, direct } = options;
   const retries = new Retries(endpoint.retries, signal);
   let position = Math.max(span.start, filler.position);
+  let mayGoDirect = true;
   while (position < span.end) {
     try {
       const headers = { 'Accept-Encoding': 'identity', Range: `bytes=${position}-${span.end - 1}` };
-      await using answer = await endpoint.call({ ...place.call, headers, kind: 'download', signal }, retries);
+      const path = mayGoDirect ? (direct.get(place) ?? place.call.path) : place.call.path;
+      await using answer = await endpoint.call({ ...place.call, path, headers, kind: 'download', signal }, retries);
       const range = contentRange(answer);
       if (answer.status !== 206 || range?.start !== position || range.end >= span.end) {
+        // Such addresses end; the registry has another.
+        if (path !== place.call.path) {
+          mayGoDirect = false;
+          direct.delete(place);
+          continue;
+        }
         if (!refusesRange(answer.status)) throw await failureOf(answer, place.call.asked);
         endpoint.refusedRanges();
         throw new RangesRefused();
       }
+      if (answer.wasRedirected || path !== place.call.path) direct.set(place, answer.url);
       for await (const chunk of answer.body()) {
         onBytes?.(chunk.length);
         const wanted = chunk.subarray(0, span.end - position);
@@ -146,6 +170,7 @@ async function fillFrom(place: BlobPlace, target: BlobTarget, span: Span, filler
       }
       if (position < span.end) throw endedEarly(answer, { target, position });
     } catch (error) {
+      mayGoDirect = false;
       await retries.wait(error);
     }
   }

@@ -142,6 +142,29 @@ test('parts are asked for by single ranges, and come from the whole where those 
   }
 });
 
+test('where parts are redirected to is asked directly, until it says no', async (t) => {
+  const bytes = noisy(40_000_000);
+  let signature = 1;
+  let uses = 0;
+  const storage = await serve(t, (request, response) => {
+    uses += 1;
+    if (uses === 15) signature += 1;
+    if (request.url !== `/data?signature=${signature}`) response.writeHead(403).end();
+    else sendRange(request, response, bytes);
+  });
+  const registry = await serve(t, (_, response) =>
+    response.writeHead(307, { Location: `http://${storage.address}/data?signature=${signature}` }).end(),
+  );
+  const ranges = Array.from({ length: 40 }, (_, index) => ({ offset: index * 1_000_000, length: 1000 }));
+  await readParts(
+    repositoryAt(registry, { ...quick, hosts: { [registry.address]: { mirrors: [], insecure: false, maxRequests: 2 } } }),
+    bytes,
+    ranges,
+  );
+  assert.ok(registry.asked.length >= 2 && registry.asked.length <= 8, `the registry was asked ${registry.asked.length} times`);
+  assert.ok(storage.asked.length >= 40);
+});
+
 test('a part that is cut goes on where it was, and one that is not there is told', async (t) => {
   const bytes = noisy(3_000_000);
   let cuts = 0;
