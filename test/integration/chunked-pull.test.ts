@@ -329,9 +329,19 @@ test('a fresh machine learns of the layers from the head, and takes none of thei
   const pushed = await push(fresh, form, first.repository, third, [...layers, over], next.found);
   const again = await new StoreChunkedForm(there).layersOf(first.repository, pushed.found);
   assert.deepEqual(
-    again.map(({ tree, whole }) => ({ tree, whole })),
-    [...next.layers.map(({ tree }) => ({ tree, whole: true })), { tree: over.tree, whole: false }],
+    again.map(({ digest, whole }) => ({ digest, whole })),
+    [...next.layers.map(({ digest }) => ({ digest, whole: true })), { digest: over.digest, whole: false }],
   );
+  assert.deepEqual(
+    again.slice(0, 2).map(({ tree }) => tree),
+    next.layers.map(({ tree }) => tree),
+  );
+  assert.notEqual(again[2]?.tree, over.tree, 'a tree without its content has a name of its own');
+
+  // With the content at hand the same layer has its own name.
+  await new StoreChunkedForm(there).pull(first.repository, (await push(fresh, form, first.repository, third, [])).found);
+  const known = await new StoreChunkedForm(there).layersOf(first.repository, pushed.found);
+  assert.deepEqual([known[2]?.tree, known[2]?.whole], [over.tree, true]);
 });
 
 test('the manifest is of its own kind, lists every blob, and no annotation', async () => {

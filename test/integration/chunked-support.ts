@@ -9,7 +9,7 @@ import type { KnownLayer, Store } from '../../src/store/port.ts';
 import type { ChunkedBuild, ChunkedForm } from '../../src/transport/chunked/port.ts';
 import type { MadeFrames } from '../../src/transport/frames/model.ts';
 import type { LayerTreeResult } from '../../src/transport/layers/layer-tree-job.ts';
-import type { BlobSource, ByteRange, FoundManifest, Repository, TransferOptions } from '../../src/transport/registry/port.ts';
+import type { ByteRange, FoundManifest, Repository, TransferOptions } from '../../src/transport/registry/port.ts';
 
 /** A repository in memory that counts what goes over the wire. */
 export class MemoryRepository implements Repository {
@@ -80,8 +80,6 @@ export class MemoryRepository implements Repository {
     return bytes;
   }
 }
-
-export type Source = BlobSource;
 
 /** What a push does with the ordinary layers: one for each tree over the one before. */
 export async function makeLayer(
