@@ -9,7 +9,7 @@ import { EngineError } from '../../src/base/errors.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { decodeBundle } from '../../src/transport/archives/bundle.ts';
 import { needsRegistry, startRegistry } from '../support/registry-server.ts';
-import { type Host, noise, openHost } from './push-support.ts';
+import { type Host, needsSkopeo, noise, openHost } from './push-support.ts';
 
 function folderOf(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'slipway-bundles-'));
@@ -103,7 +103,7 @@ test('bundles are read with limits', () => {
   }
 });
 
-test('the chunked form goes through an archive, and out again with the digests it had', needsRegistry, async (t) => {
+test('the chunked form goes through an archive, and out again with the digests it had', needsSkopeo, async (t) => {
   const folder = folderOf(t);
   const { address } = await startRegistry(t);
   await using host = await openHost(t);

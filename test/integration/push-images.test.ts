@@ -8,7 +8,7 @@ import { digestOf, parseDigest, sha256 } from '../../src/oci/digest.ts';
 import { parseManifest } from '../../src/oci/manifest.ts';
 import type { TransferProgress } from '../../src/transport/port.ts';
 import { needsRegistry, startRegistry } from '../support/registry-server.ts';
-import { noise, openHost, putIndex, readTag } from './push-support.ts';
+import { needsSkopeo, noise, openHost, putIndex, readTag } from './push-support.ts';
 
 const app = (line: string) => ({
   'bin/server': noise(1, 600_000),
@@ -175,7 +175,7 @@ test('blobs that the registry lost since it listed them are sent again', needsRe
   );
 });
 
-test('each form and each way of layers is what was asked for, and skopeo reads it', { ...needsRegistry, timeout: 60_000 }, async (t) => {
+test('each form and each way of layers is what was asked for, and skopeo reads it', { ...needsSkopeo, timeout: 60_000 }, async (t) => {
   const { address } = await startRegistry(t);
   await using host = await openHost(t);
   const name = `${address}/team/web:1`;

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -12,8 +12,12 @@ import type { PushedImage, PushRequest, TransferCallOptions } from '../../src/tr
 import { ImagePuller } from '../../src/transport/pull/puller.ts';
 import type { FoundManifest, Repository } from '../../src/transport/registry/port.ts';
 import { RegistryTransfers } from '../../src/transport/transfers.ts';
+import { needsRegistry } from '../support/registry-server.ts';
 import { openStoreForTest } from '../support/store.ts';
 import { transportParts } from '../support/transport.ts';
+
+/** For tests that also need skopeo. */
+export const needsSkopeo = { skip: needsRegistry.skip || (!existsSync('/usr/bin/skopeo') && 'needs skopeo') };
 
 type Files = Record<string, string | Buffer>;
 

@@ -55,8 +55,13 @@ export async function pullImages(services: Services, request: FastifyRequest, re
     output.end();
   } catch (error) {
     request.log.info({ err: error, image: familiar(current) }, 'a pull failed');
-    output.fail(pullFailure(error, { credentials: auth !== undefined && Object.keys(auth).length > 0 }));
+    output.fail(pullFailure(error, { credentials: hasCredentials(auth) }));
   }
+}
+
+/** Clients that have none send the registry's name alone, or an empty object. */
+function hasCredentials({ username, auth, identitytoken, registrytoken }: AuthConfig = {}): boolean {
+  return [username, auth, identitytoken, registrytoken].some((value) => value !== undefined && value !== '');
 }
 
 function formOf(query: Query): PullRequest['form'] {

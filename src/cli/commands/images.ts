@@ -33,11 +33,12 @@ export const images = defineCommand({
 
 const imageTitles = { ID: 'IMAGE ID', CreatedSince: 'CREATED', CreatedAt: 'CREATED AT' };
 
-/** One row a name; an image without any has one with `<none>`. */
+/** One row a name; one a repository where only digests are left of it; an image without any has one with `<none>`. */
 function toRows(image: ImageSummary, { now, full }: { now: number; full: boolean }): Row[] {
   const tags = image.RepoTags.filter((tag) => tag !== '<none>:<none>');
   const digestOf = new Map(image.RepoDigests.map((name) => name.split('@') as [string, string]));
-  return (tags.length === 0 ? ['<none>:<none>'] : tags).map((name) => {
+  const untagged = digestOf.size === 0 ? ['<none>:<none>'] : [...digestOf.keys()].map((repository) => `${repository}:<none>`);
+  return (tags.length === 0 ? untagged : tags).map((name) => {
     const colon = name.lastIndexOf(':');
     const repository = name.slice(0, colon);
     return {
