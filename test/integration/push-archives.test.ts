@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { EngineError } from '../../src/base/errors.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { decodeBundle } from '../../src/transport/archives/bundle.ts';
-import { needsRegistry, startRegistry } from '../support/registry-server.ts';
+import { startRegistry } from '../support/registry-server.ts';
 import { type Host, needsSkopeo, noise, openHost } from './push-support.ts';
 
 function folderOf(t: TestContext): string {
