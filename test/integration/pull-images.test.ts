@@ -106,7 +106,11 @@ test('the same content under another compression is not fetched', async () => {
   const zstd = putImage(repository, [layer(members, zstdCompressSync, MediaType.ociLayerZstd)], { tag: '2' });
   const two = await puller.pull(repository, request('registry.example/team/web:2'));
   assert.deepEqual(repository.reads(zstd.layers[0]?.digest), []);
-  assert.equal(two.image.tree, one.image.tree);
+  assert.equal(two.image.id, one.image.id);
+  // Pushed on, it has the digest that was pulled last.
+  const kept = await store.images.resolve('registry.example/team/web:2');
+  assert.equal(kept.origin?.manifestDigest, zstd.manifest.digest);
+  assert.equal((await store.images.references(kept.id)).length, 4);
   assert.equal(await store.layers.get(zstd.layers[0]?.digest ?? one.digest), undefined, 'nobody has read that blob');
 });
 

@@ -231,6 +231,7 @@ test('one bad layer stops the others, and they are gone on with when it is mende
   const puller = new ImagePuller({ store });
   await assert.rejects(puller.pull(repository, request('registry.example/team/web:1')), { code: 'DENIED' });
   assert.deepEqual(await visible(store), []);
+  assert.equal(existsSync(join(store.paths.root, 'downloads', bad.slice('sha256:'.length))), false);
   const { image: record } = await puller.pull(repository, request('registry.example/team/web:1'));
   assert.equal((await store.trees.stat(record.tree)).files, 8);
 });

@@ -37,7 +37,8 @@ export class LayerMerge {
 
   /** The directory at `path`: what is below, if it is a directory there too, under what the layer has. */
   #merge(lower: NodeDigests | undefined, layer: NodeDigests, path: ByteString): NodeDigests {
-    if (lower === undefined && this.#isFinal(layer.full, path)) return { full: layer.full, content: layer.content };
+    if ((lower === undefined || lower.full === layer.full) && this.#isFinal(layer.full, path))
+      return { full: layer.full, content: layer.content };
     const own = this.#context.node(layer.full);
     const below = lower === undefined || findEntry(own, opaqueWhiteout) !== undefined ? [] : this.#context.node(lower.full);
     if (own.length === 0 && lower !== undefined) return { full: lower.full, content: lower.content };
@@ -76,7 +77,7 @@ export class LayerMerge {
     );
   }
 
-  /** The layer's directory can be taken as it is where there is nothing below it: no whiteouts in it to leave out, no metadata to find. */
+  /** The layer's directory can be taken as it is where there is nothing below it, or the same: no whiteouts in it to leave out, no metadata to find. */
   #isFinal(full: Hex, path: ByteString): boolean {
     return !this.#aboveImplied.has(path) && this.#hasNoWhiteouts(full);
   }

@@ -57,8 +57,10 @@ export class PartialFiles {
         },
         remove: () => rm(path, { force: true }),
         close: async () => {
-          this.#busy.delete(name);
+          const { size: left } = await handle.stat();
           await handle.close();
+          if (left === 0) await rm(path, { force: true });
+          this.#busy.delete(name);
         },
       };
     } catch (error) {
@@ -112,6 +114,7 @@ export type PartialFile = {
   /** It is whole and checked: makes it durable, then a blob. */
   publish(): Promise<void>;
   remove(): Promise<void>;
+  /** Nothing is left of one that got no bytes. */
   close(): Promise<void>;
 };
 

@@ -122,7 +122,10 @@ export class ImagePuller implements ImagePulls {
       ...(indexes.length === 0 ? {} : { index: { digest: top.descriptor.digest, mediaType: top.descriptor.mediaType } }),
       layers,
     };
-    return this.#store.images.create({ config: withoutLayers(plan.config), tree, history: plan.config.history ?? [], origin });
+    const image = await this.#store.images.create({ config: withoutLayers(plan.config), tree, history: plan.config.history ?? [], origin });
+    // The same image may have come under another manifest before. Whoever pulls one and pushes it on promotes the digest that he pulled.
+    await this.#store.images.setOrigin(image.id, origin);
+    return { ...image, origin };
   }
 
   /** The chunked form, where it is wanted and there. Undefined: the ordinary one is to be taken. */
