@@ -12,7 +12,7 @@ import type { Store, TreeContext } from '../../src/store/port.ts';
 import { FrameCache } from '../../src/transport/frames/cache.ts';
 import { chunkOf, cutChunks } from '../../src/transport/frames/chunker.ts';
 import { makeFrames } from '../../src/transport/frames/job.ts';
-import type { FrameTable, MadeFrames } from '../../src/transport/frames/model.ts';
+import type { ChunkId, FrameTable, MadeFrames } from '../../src/transport/frames/model.ts';
 import { decodeFrameTable } from '../../src/transport/frames/table.ts';
 import { tarToFile } from '../../src/transport/tar/job.ts';
 import { untar } from '../../src/transport/untar/job.ts';
@@ -26,8 +26,12 @@ function blob(context: Pick<TreeContext, 'paths'>, digest: Digest): Buffer {
   return readFileSync(join(context.paths.blobs, 'sha256', hexOf(digest)));
 }
 
+const texts = new Map<number, Buffer>();
+
 /** Text that compresses a little and repeats nowhere, the same in every run. */
 function words(length: number, seed: number): Buffer {
+  const known = texts.get(seed);
+  if (known !== undefined && known.length >= length) return known.subarray(0, length);
   const pick = random(seed);
   const parts: string[] = [];
   for (let have = 0; have < length; ) {
@@ -35,7 +39,9 @@ function words(length: number, seed: number): Buffer {
     parts.push(word);
     have += word.length;
   }
-  return Buffer.from(parts.join('')).subarray(0, length);
+  const text = Buffer.from(parts.join(''));
+  texts.set(seed, text);
+  return text.subarray(0, length);
 }
 
 /** 400 files of all sizes: `changed` is a part of one of them. */
@@ -136,7 +142,7 @@ test('a changed file changes the frames around it and no others; they are not co
   };
   const first = await make(application(context));
   const known = new Set(first.frames);
-  for (const text of ['longer than it was before', '', 'x'.repeat(20_000)]) {
+  for (const text of ['longer than it was before', 'x'.repeat(20_000)]) {
     const changed = await make(application(context, text));
     const fresh = changed.frames.filter((frame) => !known.has(frame));
     assert.ok(fresh.length > 0 && fresh.length <= 3, `${fresh.length} of ${changed.frames.length} frames are new`);
@@ -153,8 +159,8 @@ test('frames come from an earlier blob while it is there and undamaged', () => {
   const name = createHash('sha256').update(bytes).digest('hex');
   const file = join(paths.blobs, 'sha256', name);
   writeFileSync(file, bytes);
-  const keys = ['a', 'b', 'c'].map((text) => FrameCache.key(Buffer.from(text), 'gzip 5'));
-  assert.notDeepEqual(keys[0], FrameCache.key(Buffer.from('a'), 'zstd 3'), 'another compression is another frame');
+  const keys = ['a', 'b', 'c'].map((text) => FrameCache.key({ plain: Buffer.from(text), chunks: [] }, 'gzip 5'));
+  assert.notDeepEqual(keys[0], FrameCache.key({ plain: Buffer.from('a'), chunks: [] }, 'zstd 3'), 'another compression is another frame');
   const crcs = [0, 1, 2].map((index) => crcOf(bytes.subarray(index * 1000, index * 1000 + 1000)));
   const ask = (): (string | undefined)[] => {
     const cache = new FrameCache(paths);
@@ -164,6 +170,13 @@ test('frames come from an earlier blob while it is there and undamaged', () => {
       cache.close();
     }
   };
+  const part = (id: string, offset: number, plain = 'abc') =>
+    FrameCache.key({ plain: Buffer.from(plain), chunks: [{ id: id as ChunkId, offset, length: 1 }] }, '').toString('hex');
+  assert.equal(
+    new Set([part('1', 0), part('2', 0), part('1', 1), part('1', 0, 'abd')]).size,
+    4,
+    'ids, places and what is between chunks count',
+  );
   assert.deepEqual(ask(), [undefined, undefined, undefined]);
   new FrameCache(paths).add(
     name,
@@ -198,8 +211,13 @@ test('no more blobs are remembered than a limit says, those used last', () => {
   const names = Array.from({ length: 80 }, (_, index) => sha256(String(index)));
   for (const name of names) {
     writeFileSync(join(paths.blobs, 'sha256', name), 'blob');
-    cache.add(name, [{ key: FrameCache.key(Buffer.from(name), ''), offset: 0, length: 4, crc: crcOf(Buffer.from('blob')) }], tmpDir);
-    if (names.indexOf(name) === 40) assert.equal(cache.get(FrameCache.key(Buffer.from(names[0] ?? ''), ''))?.toString(), 'blob');
+    cache.add(
+      name,
+      [{ key: FrameCache.key({ plain: Buffer.from(name), chunks: [] }, ''), offset: 0, length: 4, crc: crcOf(Buffer.from('blob')) }],
+      tmpDir,
+    );
+    if (names.indexOf(name) === 40)
+      assert.equal(cache.get(FrameCache.key({ plain: Buffer.from(names[0] ?? ''), chunks: [] }, ''))?.toString(), 'blob');
   }
   cache.close();
   const left = readdirSync(join(paths.root, 'frames'));
@@ -247,6 +265,19 @@ test('content that is missing or short is told with its path, and no blob is lef
     code: 'OBJECT_DAMAGED',
     message: /"file-320".*200000 bytes/,
   });
+  const [small] = job.context.node(job.context.root(tree).full).filter((entry) => entry.name === 'file-003');
+  for (const damaged of [big, small]) {
+    assert.ok(damaged?.type === EntryType.file);
+    const place = job.context.objectPath(damaged.object);
+    const sound = damaged === big ? words(damaged.size, 320) : readFileSync(place);
+    rmSync(place);
+    writeFileSync(place, Buffer.concat([Buffer.of((sound[0] ?? 0) ^ 1), sound.subarray(1)]));
+    await assert.rejects(makeFrames(job.context, { items: { kind: 'layer', tree }, compression: 'gzip' }), {
+      code: 'OBJECT_DAMAGED',
+      message: new RegExp(`"${damaged.name}".*has other bytes`),
+    });
+    writeFileSync(place, sound);
+  }
   rmSync(job.context.objectPath(big.object));
   await assert.rejects(makeFrames(job.context, { items: { kind: 'layer', tree }, compression: 'gzip' }), {
     code: 'OBJECT_DAMAGED',
@@ -259,7 +290,7 @@ test('a cancelled job leaves nothing, and the next one makes the blob', async ()
   await using store: Store = await openStoreForTest();
   const folder = mkdtempSync(join(tmpdir(), 'slipway-layers-'));
   try {
-    for (let index = 0; index < 40; index++) writeFileSync(join(folder, `f${index}`), randomBytes(1_000_000));
+    for (let index = 0; index < 20; index++) writeFileSync(join(folder, `f${index}`), randomBytes(1_000_000));
     const { id: tree } = await store.trees.ingest({ path: folder });
     const params = { items: { kind: 'layer', tree }, compression: 'gzip' } as const;
     const abort = new AbortController();

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -16,13 +15,15 @@ import {
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { isErrno } from '../../base/errors.ts';
+import { newHash } from '../../oci/digest.ts';
 import type { StorePaths } from '../../store/port.ts';
+import type { PlainFrame } from './cutter.ts';
 
 /** Blobs whose frames are remembered. */
 const maxBlobs = 64;
 const keyBytes = 24;
 const recordBytes = keyBytes + 16;
-const magic = Buffer.from('SXF1');
+const magic = Buffer.from('SXF2');
 
 export type FrameKey = Buffer;
 export type FramePlace = { readonly key: FrameKey; readonly offset: number; readonly length: number; readonly crc: number };
@@ -43,9 +44,17 @@ export class FrameCache {
     this.#blobs = join(paths.blobs, 'sha256');
   }
 
-  /** `recipe`: what else decides the compressed bytes. */
-  static key(plain: Uint8Array, recipe: string): FrameKey {
-    return hash('sha256', Buffer.concat([hash('sha256', plain, 'buffer'), Buffer.from(recipe)]), 'buffer').subarray(0, keyBytes);
+  /**
+   * Names a frame by all of its plain bytes: what is in chunks by their ids, which whoever cut them has checked. `recipe`: what else decides the compressed bytes.
+   */
+  static key({ plain, chunks }: PlainFrame, recipe: string): FrameKey {
+    const hash = newHash().update(`${recipe}\n${chunks.map(({ id, offset, length }) => `${offset} ${length} ${id}\n`).join('')}\n`);
+    let end = 0;
+    for (const { offset, length } of chunks) {
+      if (offset > end) hash.update(plain.subarray(end, offset));
+      end = offset + length;
+    }
+    return hash.update(plain.subarray(end)).digest().subarray(0, keyBytes);
   }
 
   /** The compressed frame, checked; undefined when it is not known or no longer there. */

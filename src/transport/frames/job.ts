@@ -70,7 +70,7 @@ class FrameWriter {
   async add(frame: PlainFrame): Promise<void> {
     this.#plainHash.update(frame.plain);
     const caches = this.#compression !== 'none';
-    const key = caches ? FrameCache.key(frame.plain, this.#recipe) : Buffer.alloc(0);
+    const key = caches ? FrameCache.key(frame, this.#recipe) : Buffer.alloc(0);
     const known = caches ? this.#cache.get(key) : undefined;
     const compressed = known === undefined ? compressFrame(frame.plain, this.#compression) : Promise.resolve(known);
     // Awaited in its turn; a failure before that must not count as unhandled.

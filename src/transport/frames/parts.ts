@@ -2,11 +2,11 @@ import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { ByteString } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
-import type { Hex } from '../../oci/digest.ts';
+import { type Hex, newHash } from '../../oci/digest.ts';
 import { endOfArchive, tarPadding } from '../../oci/tar/writer.ts';
 import type { FileEntry, TreeId } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { contentOf, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
+import { checkContent, contentOf, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
 import { cutChunks, fileChunks } from './chunker.ts';
 import type { FramePart } from './cutter.ts';
 import { chunkIdOf } from './model.ts';
@@ -42,6 +42,7 @@ function* partsOfMember(context: TreeContext, { header, path, content }: TreeMem
       write(target, at) {
         header.copy(target, at);
         readContent(context, path, content, { buffer: target, at: at + start, offset: 0, length: content.size });
+        checkContent(path, content, hash('sha256', target.subarray(at + start, at + start + content.size), 'hex'));
         padding.copy(target, at + start + content.size);
       },
     };
@@ -49,11 +50,14 @@ function* partsOfMember(context: TreeContext, { header, path, content }: TreeMem
   }
   let before = header;
   let left = content.size;
+  const whole = newHash();
   for (const piece of cutChunks(piecesOf(context, path, content, scratch))) {
     left -= piece.length;
+    whole.update(piece);
     yield partOfChunk(before, piece, left === 0 ? padding : none);
     before = none;
   }
+  checkContent(path, content, whole.digest('hex'));
 }
 
 /** The content, in `scratch` where that is large enough: good until the next file is read. */

@@ -136,6 +136,11 @@ export function readContent(
   }
 }
 
+/** What the disk lost must not get into a layer. `found` is the SHA-256 of what was read. DataLoss `OBJECT_DAMAGED` names the path. */
+export function checkContent(path: ByteString, entry: Pick<FileEntry, 'object'>, found: string): void {
+  if (found !== entry.object) throw objectLost(path, entry, `has other bytes: their digest is ${found}`);
+}
+
 function openObject(context: TreeContext, path: ByteString, entry: Pick<FileEntry, 'object'>): number {
   try {
     return openSync(context.objectPath(entry.object), 'r');
