@@ -128,3 +128,22 @@ test("through Debian's registry, and its own collection of garbage", { ...needsR
   await using fresh = await openStoreForTest();
   assert.deepEqual((await new StoreChunkedForm(fresh).pull(repository, found)).tree, second, 'old blobs that it needs are still there');
 });
+
+test('blobs of the previous form that are gone cost no more than going on from them', async () => {
+  await using there = await openStoreForTest();
+  const repository = new MemoryRepository();
+  const tree = await treeOf(there, [file('a', noise(100_000, 'a'))]);
+  const one = await push(there, new StoreChunkedForm(there), repository, tree, []);
+  for (const { digest, mediaType } of one.build.listed) {
+    if (mediaType !== ChunkedType.table && mediaType !== ChunkedType.head) continue;
+    const blob = repository.blobs.get(digest);
+    assert.ok(blob);
+    repository.blobs.delete(digest);
+    await using fresh = await openStoreForTest();
+    const same = await treeOf(fresh, [file('a', noise(100_000, 'a'))]);
+    const two = await push(fresh, new StoreChunkedForm(fresh), repository, same, [], one.found);
+    assert.match(two.build.explanation.join('\n'), /cannot be gone on from/);
+    assert.deepEqual((await new StoreChunkedForm(there).pull(repository, two.found)).tree, tree);
+    repository.blobs.set(digest, blob);
+  }
+});

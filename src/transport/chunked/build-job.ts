@@ -121,18 +121,19 @@ class ChunkedBuild {
     return { id: tree, meta: { mode, uid, gid, mtimeSec, mtimeNsec, xattrs }, hardlinks, stream: [] };
   }
 
-  /** Layers that the previous head tells are told as it does: their trees need not be here whole. */
+  /** A layer whose content is not here is told as the previous head does. */
   #layers(own: CachedStream): (HeadLayerEntry & { stream: ListedStream })[] {
     const known = new Map(this.#previous?.layers.map((layer) => [this.#previousBlobs[layer.blob]?.digest, layer] as const));
     const layers: (HeadLayerEntry & { stream: ListedStream })[] = [];
     for (const { digest, sizeBytes, mediaType, diffId, tree, implied } of this.#params.layers) {
       const blob = this.#list.add({ mediaType, digest, size: sizeBytes });
       const before = known.get(digest);
-      if (before !== undefined) {
+      const isAsBefore = before?.tree.id === tree;
+      const stream = isAsBefore ? undefined : this.#streamOfLayer(tree, own);
+      if (before !== undefined && stream === undefined) {
         layers.push({ ...before, blob, stream: this.#asBefore(before.tree) });
         continue;
       }
-      const stream = this.#streamOfLayer(tree, own);
       if (stream === undefined) {
         // A list that lacks one would be taken for the whole.
         this.#explanation.push(`the head does not tell of layers: not all content of ${digest} is here`);

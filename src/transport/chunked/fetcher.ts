@@ -1,7 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EngineError } from '../../base/errors.ts';
 import type { Blobs } from '../../store/port.ts';
-import type { TransferProgress } from '../port.ts';
 import type { Repository } from '../registry/port.ts';
 import { invalidForm } from './errors.ts';
 import { isFormBlob } from './port.ts';
@@ -15,20 +14,21 @@ export class Fetcher {
   readonly #blobs: Blobs;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #onProgress: ((progress: TransferProgress) => void) | undefined;
+  readonly #onBytes: ((current: number, total: number) => void) | undefined;
   readonly #running = new Set<Promise<void>>();
   bytesReceived = 0;
+  #bytesAskedFor = 0;
   #failure: { error: unknown } | undefined;
 
   constructor(
     repository: Repository | undefined,
     blobs: Blobs,
-    options: { signal?: AbortSignal | undefined; onProgress?: ((progress: TransferProgress) => void) | undefined },
+    options: { signal?: AbortSignal | undefined; onBytes?: ((current: number, total: number) => void) | undefined },
   ) {
     this.#repository = repository;
     this.#blobs = blobs;
     this.#signal = options.signal === undefined ? this.#abort.signal : AbortSignal.any([options.signal, this.#abort.signal]);
-    this.#onProgress = options.onProgress;
+    this.#onBytes = options.onBytes;
   }
 
   take(request: FetchRequest): void {
@@ -57,14 +57,13 @@ export class Fetcher {
 
   async #whole({ slot, blob }: Extract<FetchRequest, { kind: 'whole' }>): Promise<void> {
     const expected = { digest: blob.digest, sizeBytes: blob.size };
-    const meter = this.#meter(blob.digest, blob.size);
+    const meter = this.#meter(blob.size);
     await this.#blobs.put(this.#from.blob(blob, { signal: this.#signal, onBytes: meter }), expected, { signal: this.#signal });
     this.#count(slot);
   }
 
   async #ranges({ slot, blob, ranges, file }: Extract<FetchRequest, { kind: 'ranges' }>): Promise<void> {
-    const total = ranges.reduce((sum, { length }) => sum + length, 0);
-    const meter = this.#meter(blob.digest, total);
+    const meter = this.#meter(ranges.reduce((sum, { length }) => sum + length, 0));
     await using parts = await open(file, 'r+');
     await using journal = await open(`${file}.ranges`, 'a', 0o600);
     for await (const { offset, bytes } of this.#from.parts(blob, ranges, { signal: this.#signal, onBytes: meter })) {
@@ -77,13 +76,11 @@ export class Fetcher {
     }
   }
 
-  #meter(digest: string, total: number): (count: number) => void {
-    const id = digest.slice(7, 19);
-    let current = 0;
+  #meter(asked: number): (count: number) => void {
+    this.#bytesAskedFor += asked;
     return (count) => {
       this.bytesReceived += count;
-      current += count;
-      this.#onProgress?.({ id, status: 'Downloading', current, total });
+      this.#onBytes?.(this.bytesReceived, this.#bytesAskedFor);
     };
   }
 

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { EngineError } from '../../base/errors.ts';
 import { maxConfigBytes } from '../../oci/config.ts';
 import { parseDigest } from '../../oci/digest.ts';
 import type { Descriptor } from '../../oci/image.ts';
@@ -7,7 +6,7 @@ import type { KnownLayer, Store } from '../../store/port.ts';
 import type { FoundManifest, Repository } from '../registry/port.ts';
 import type { UnlayerResult } from '../untar/layer-job.ts';
 import type { ChunkedBuildParams, ChunkedBuildResult } from './build-job.ts';
-import { invalidForm } from './errors.ts';
+import { invalidForm, isFallback } from './errors.ts';
 import { Fetcher, orInvalid } from './fetcher.ts';
 import { decodeHead } from './head.ts';
 import { type ChunkedManifest, encodeManifest, readManifest } from './manifest.ts';
@@ -32,21 +31,35 @@ export class StoreChunkedForm implements ChunkedForm {
   }
 
   async build(request: ChunkedBuildRequest, options: ChunkedOptions = {}): Promise<ChunkedBuild> {
-    const previous = await this.#previous(request, options);
-    const params = { tree: request.tree.id, layers: request.layers.map(plainLayer), form: request.form, previous };
-    const built = await this.#run<ChunkedBuildResult, Omit<ChunkedBuildParams, 'shared'>>(
+    if (request.previous === undefined) return this.#build(request, undefined, [], options);
+    try {
+      return await this.#build(request, await this.#previous(request.previous, options), [], options);
+    } catch (error) {
+      if (!isFallback(error)) throw error;
+      return this.#build(request, undefined, [`the chunked form that the tag has cannot be gone on from: ${error.message}`], options);
+    }
+  }
+
+  async #build(
+    { tree, layers, form, config, previous: from }: ChunkedBuildRequest,
+    previous: ChunkedBuildParams['previous'],
+    explanation: readonly string[],
+    options: ChunkedOptions,
+  ): Promise<ChunkedBuild> {
+    const { result } = await this.#run<ChunkedBuildResult, Omit<ChunkedBuildParams, 'shared'>>(
       'transport.chunked-build',
-      params,
-      request.previous?.repository,
+      { tree: tree.id, layers: layers.map(plainLayer), form, previous },
+      from?.repository,
       options,
     );
-    const made = new Set(built.result.made);
-    const blobs = built.result.layers.filter(({ digest }) => made.has(digest));
+    const made = new Set(result.made);
+    const blobs = result.layers.filter(({ digest }) => made.has(digest));
+    for (const { digest } of blobs) await options.lease?.add('blob', digest);
     return {
-      manifest: encodeManifest(request.config, built.result.layers),
-      listed: [request.config, ...built.result.layers],
+      manifest: encodeManifest(config, result.layers),
+      listed: [config, ...result.layers],
       blobs,
-      explanation: [...built.result.explanation],
+      explanation: [...explanation, ...result.explanation],
       bytes: blobs.reduce((sum, { size }) => sum + size, 0),
     };
   }
@@ -54,6 +67,8 @@ export class StoreChunkedForm implements ChunkedForm {
   async pull(repository: Repository, found: FoundManifest, options: ChunkedPullOptions = {}): Promise<ChunkedPulled> {
     const what = `the chunked manifest ${found.descriptor.digest} of ${repository.name}`;
     const document = readManifest(found, what);
+    const id = found.descriptor.digest.slice(7, 19);
+    options.onProgress?.({ id, status: 'Pulling chunks' });
     let bytesReceived = 0;
     const onBytes = (count: number) => {
       bytesReceived += count;
@@ -75,10 +90,13 @@ export class StoreChunkedForm implements ChunkedForm {
         params,
         repository,
         options,
+        id,
       );
       bytesReceived += received;
-      if (result.kind === 'done' && result.tree !== undefined)
+      if (result.kind === 'done' && result.tree !== undefined) {
+        options.onProgress?.({ id, status: 'Pull complete' });
         return { tree: result.tree, config, manifest: document.manifest, bytesReceived };
+      }
       if (result.kind === 'done' || attempt > 0) throw invalidForm(what, 'content of it is in none of its blobs');
       for (const place of result.layers) bytesReceived += await this.#unpackLayer(repository, document, place, options);
     }
@@ -97,18 +115,14 @@ export class StoreChunkedForm implements ChunkedForm {
     return result.kind === 'done' ? this.#headLayers(document, result.layers) : [];
   }
 
-  /** The head of what the tag has now, fetched when it is not here. What cannot be read is not gone on from. */
-  async #previous({ previous }: ChunkedBuildRequest, options: ChunkedOptions): Promise<ChunkedBuildParams['previous']> {
-    if (previous === undefined) return undefined;
-    let document: ChunkedManifest;
-    try {
-      document = readManifest(previous.manifest, `the chunked manifest of ${previous.repository.name}`);
-    } catch (error) {
-      if (error instanceof EngineError && (error.kind === 'InvalidArgument' || error.kind === 'Unsupported')) return undefined;
-      throw error;
-    }
-    await this.#small(previous.repository, document.head, Number.MAX_SAFE_INTEGER, options);
-    return { head: document.head.digest, blobs: document.blobs };
+  /** What the tag has now, its head fetched when it is not here. */
+  async #previous(
+    { repository, manifest }: NonNullable<ChunkedBuildRequest['previous']>,
+    options: ChunkedOptions,
+  ): Promise<ChunkedBuildParams['previous']> {
+    const { head, blobs } = readManifest(manifest, `the chunked manifest of ${repository.name}`);
+    await this.#small(repository, head, Number.MAX_SAFE_INTEGER, options);
+    return { head: head.digest, blobs };
   }
 
   /** A blob that is read whole, out of the store's or fetched into them. */
@@ -138,12 +152,14 @@ export class StoreChunkedForm implements ChunkedForm {
     params: P,
     repository: Repository | undefined,
     options: ChunkedOptions,
+    id?: string,
   ): Promise<{ result: R; received: number }> {
     const { signal, lease, onProgress } = options;
-    const fetcher = new Fetcher(repository, this.#store.blobs, { signal, onProgress });
+    const onBytes = (current: number, total: number) => onProgress?.({ id, status: 'Downloading', current, total });
+    const fetcher = new Fetcher(repository, this.#store.blobs, { signal, onBytes });
     const progress = (message: FetchRequest | ChunkedPullProgress | { kind?: undefined }) => {
       if (message.kind === 'ranges' || message.kind === 'whole') fetcher.take(message);
-      else if (message.kind === 'assembled') onProgress?.({ status: 'Extracting', current: message.bytes, total: message.total });
+      else if (message.kind === 'assembled') onProgress?.({ id, status: 'Extracting', current: message.bytes, total: message.total });
     };
     try {
       const result = await this.#store.jobs.run<R>(
