@@ -155,7 +155,8 @@ export class StoreChunkedForm implements ChunkedForm {
     id?: string,
   ): Promise<{ result: R; received: number }> {
     const { signal, lease, onProgress } = options;
-    const onBytes = (current: number, total: number) => onProgress?.({ id, status: 'Downloading', current, total });
+    // Without an id there is no line of progress to put it on: a push that reads a few tables of the version before.
+    const onBytes = (current: number, total: number) => id === undefined || onProgress?.({ id, status: 'Downloading', current, total });
     const fetcher = new Fetcher(repository, this.#store.blobs, { signal, onBytes });
     const progress = (message: FetchRequest | ChunkedPullProgress | { kind?: undefined }) => {
       if (message.kind === 'ranges' || message.kind === 'whole') fetcher.take(message);
