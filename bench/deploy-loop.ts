@@ -84,7 +84,7 @@ export async function measureDeployment(
   const round = async (tag: string, kind: 'cold' | 'one line', counted: boolean) => {
     const put = (what: string, unit: Measure['unit'], value: number, aim?: number) => {
       say(`${name}, ${kind}: ${what}: ${unit === 's' ? `${value.toFixed(2)} s` : `${value} bytes`}`);
-      if (counted) add(`${name}, ${kind}: ${what}`, unit, value, aim);
+      if (counted) add(`${name}, ${kind}: ${what}${unit === 'bytes' ? ', on the wire' : ''}`, unit, value, aim);
     };
     const aims = kind === 'cold' ? deployer.aims : undefined;
     const image = `${repository}:${tag}`;
