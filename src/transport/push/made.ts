@@ -33,6 +33,8 @@ export type Making = {
   choice: LayerChoice;
   compression: LayerCompression;
   lease: Lease;
+  /** Told of the layers as soon as they are there: the chunked form takes a while more. */
+  onLayers?: ((layers: readonly OutgoingBlob[]) => void) | undefined;
 };
 
 /** Which layers the image is to have; nothing is compressed yet. */
@@ -64,9 +66,10 @@ type Ordinary = {
 export async function enclose(parts: MakingParts, making: Making, ordinary: Ordinary, options: TransferCallOptions): Promise<Outgoing> {
   const { config, layers, tree } = ordinary;
   const manifest = ordinary.manifest ?? manifestOf(config, layers);
-  const build = making.form === 'both' ? await buildChunked(parts, making, { config, layers, tree }, options) : undefined;
   const listed = new Map<Digest, OutgoingBlob>();
   for (const layer of layers) listed.set(layer.digest, await layerBlob(parts, layer));
+  making.onLayers?.([...listed.values()]);
+  const build = making.form === 'both' ? await buildChunked(parts, making, { config, layers, tree }, options) : undefined;
   const ordinaryBytes = newBytes([...listed.values()], making.destination.there);
   if (build !== undefined) await addChunked(parts.store, listed, build);
   const chunked = build === undefined ? undefined : chunkedDocument(build);

@@ -16,7 +16,7 @@ export type OutgoingBlob = {
   elsewhere: readonly Repository[];
 };
 
-/** All that a push sends, decided before anything is sent. */
+/** All that a push sends. */
 export type Outgoing = {
   blobs: OutgoingBlob[];
   /** By digest, in this order: before what lists them. */

@@ -9,7 +9,7 @@ import { type Destination, lookAt } from './destination.ts';
 import { asBefore } from './kept.ts';
 import { aroundOrigin, type Making, type MakingParts, make, plan } from './made.ts';
 import type { Outgoing } from './outgoing.ts';
-import { isBlobMissing, sendAll, shortName } from './upload.ts';
+import { EarlyLayers, isBlobMissing, sendAll, shortName } from './upload.ts';
 
 type Push = { parts: MakingParts; request: PushRequest; repository: Repository; tag: string; lease: Lease; options: TransferCallOptions };
 
@@ -60,10 +60,13 @@ async function pushMade(push: Push): Promise<PushedImage> {
     lease,
   };
   if (request.explainOnly) return explain(push, making);
-  const outgoing = (await besideOrigin(push, making)) ?? (await make(parts, making, options));
+  const early = new EarlyLayers({ store: parts.store, repository }, destination.there, options);
   try {
-    return await deliver(push, outgoing, destination.tagged);
+    const told: Making = { ...making, onLayers: (layers) => early.begin(layers) };
+    const outgoing = (await besideOrigin(push, told)) ?? (await make(parts, told, options));
+    return await deliver(push, outgoing, destination.tagged, early);
   } catch (error) {
+    await early.stop();
     if (!isBlobMissing(error) || form === 'chunked') throw error;
     // A layer that was to be kept is gone from everywhere: all is made of what is here.
     const alone: Destination = { tagged: destination.tagged, candidates: [], previous: undefined, there: new Set() };
@@ -102,15 +105,16 @@ async function unlessThere({ repository, tag, options }: Push, { top }: Outgoing
   return head?.digest === top.digest ? { descriptor: head, bytes: top.bytes } : undefined;
 }
 
-async function deliver(push: Push, outgoing: Outgoing, tagged: Destination['tagged']): Promise<PushedImage> {
+async function deliver(push: Push, outgoing: Outgoing, tagged: Destination['tagged'], early?: EarlyLayers): Promise<PushedImage> {
   const { parts, repository, tag, options } = push;
   if (tagged?.descriptor.digest === outgoing.top.digest) {
+    await early?.stop();
     for (const { descriptor, shown } of outgoing.blobs)
       if (shown) options.onProgress?.({ id: shortName(descriptor.digest), status: 'Layer already exists' });
     await remember(push, outgoing);
     return told(outgoing, 0);
   }
-  const bytesSent = await sendAll({ store: parts.store, repository }, outgoing, tag, options);
+  const bytesSent = await sendAll({ store: parts.store, repository }, outgoing, tag, { ...options, early });
   await remember(push, outgoing);
   return told(outgoing, bytesSent);
 }

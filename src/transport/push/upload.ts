@@ -26,10 +26,17 @@ export class BlobGone extends EngineError {
  * Brings every blob to the repository, some side by side, then the manifests, and what the tag names last. Nothing names the image before. When the registry misses a blob that it was thought to have, all
  * are asked for once more. Gives the bytes of blobs that were sent.
  */
-export async function sendAll(target: Target, outgoing: Outgoing, tag: string, options: TransferCallOptions): Promise<number> {
+export async function sendAll(
+  target: Target,
+  outgoing: Outgoing,
+  tag: string,
+  options: TransferCallOptions & { early?: EarlyLayers | undefined },
+): Promise<number> {
   const { repository } = target;
-  const { signal } = options;
-  let sent = await sendBlobs(target, outgoing.blobs, outgoing.there, options);
+  const { signal, early } = options;
+  const before = await early?.finish();
+  const rest = outgoing.blobs.filter(({ descriptor }) => !before?.digests.has(descriptor.digest));
+  let sent = (before?.bytes ?? 0) + (await sendBlobs(target, rest, outgoing.there, options));
   const putAll = async () => {
     for (const { digest, bytes, mediaType } of outgoing.manifests) await repository.putManifest(digest, bytes, mediaType, { signal });
     await repository.putManifest(tag, outgoing.top.bytes, outgoing.top.mediaType, { signal });
@@ -42,6 +49,42 @@ export async function sendAll(target: Target, outgoing: Outgoing, tag: string, o
     await putAll();
   }
   return sent;
+}
+
+/** Layers that are sent while what goes beside them is still being made. */
+export class EarlyLayers {
+  readonly #target: Target;
+  readonly #options: TransferCallOptions;
+  readonly #there: ReadonlySet<Digest>;
+  readonly #cancel = new AbortController();
+  readonly #digests = new Set<Digest>();
+  #sending: Promise<number> | undefined;
+
+  constructor(target: Target, there: ReadonlySet<Digest>, options: TransferCallOptions) {
+    this.#target = target;
+    this.#there = there;
+    this.#options = options;
+  }
+
+  begin(blobs: readonly OutgoingBlob[]): void {
+    const here = blobs.filter(({ source }) => source !== undefined);
+    for (const { descriptor } of here) this.#digests.add(descriptor.digest);
+    const { signal } = this.#options;
+    const stop = signal === undefined ? this.#cancel.signal : AbortSignal.any([signal, this.#cancel.signal]);
+    this.#sending = sendBlobs(this.#target, here, this.#there, { ...this.#options, signal: stop });
+    this.#sending.catch(() => {}); // it is told by finish, or of no interest after stop
+  }
+
+  /** Which, and how many bytes of them were sent. Throws what went wrong. */
+  async finish(): Promise<{ digests: ReadonlySet<Digest>; bytes: number }> {
+    return { digests: this.#digests, bytes: (await this.#sending) ?? 0 };
+  }
+
+  /** Ends the sending; whole blobs stay for the next push. */
+  async stop(): Promise<void> {
+    this.#cancel.abort();
+    await this.#sending?.catch(() => undefined);
+  }
 }
 
 /** A registry's garbage collector took a blob after it was seen. */
