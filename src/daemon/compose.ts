@@ -173,7 +173,8 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     },
   };
   const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
-  const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher });
+  const memoryDirectory = join(config.run, 'build');
+  const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher, memoryDirectory });
   const recorded = new RecordedBuilder({ builder, history: builds });
   const info = describeEngine(config, {
     rootId,

@@ -3,6 +3,7 @@ import type { BuildPruneResponse } from '../../api-types/system.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
 import { BuildDefinitions } from '../build-definitions.ts';
+import { BuildInputs } from '../build-inputs.ts';
 import { type BuildOutput, ClassicOutput, LinesOutput } from '../build-output.ts';
 import { checkIgnored, decodeBuild, sharedContext } from '../build-request.ts';
 import { invalid } from '../errors.ts';
@@ -22,16 +23,22 @@ type Running = Map<string, AbortController>;
 export function buildRoutes(app: FastifyInstance, services: Services): void {
   const running: Running = new Map();
   const definitions = new BuildDefinitions();
+  const inputs = new BuildInputs();
   const overSession = sessionBuilds(services, (id) => cancellable(running, id));
 
   app.post('/slipway/build-definitions', async (request, reply) => {
     return reply.code(201).send({ id: await definitions.receive(request.body) });
   });
 
+  app.post('/slipway/build-inputs', async (request, reply) => {
+    return reply.code(201).send({ id: await inputs.receive(request.body) });
+  });
+
   app.post('/build', async (request, reply) => {
     const query = new Query(request.query);
     if (query.string('version') === '2' && services.buildkit !== undefined) return overSession(request, reply, query);
-    const recipe = withDefinition(decodeBuild(query, request.headers), query, definitions);
+    const decoded = { ...decodeBuild(query, request.headers), ...inputs.get(query.string('inputs')) };
+    const recipe = withDefinition(decoded, query, definitions);
     const warnings = checkIgnored(query, (version) => speaks(request, version));
     const output = outputOf(request, query);
     using cancellation = cancellable(running, query.string('buildid'));

@@ -4,6 +4,7 @@ import { EngineError } from '../../base/errors.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
+import { sendInputs } from '../build/inputs.ts';
 import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
@@ -26,6 +27,7 @@ const flags = {
     short: 'f',
     value: 'FILE',
   }),
+  'build-context': list('Files, an image or a URL for a name in FROM and --from', { value: 'NAME=PLACE' }),
   explain: boolean('Say of every step afterwards whether it was cached, and why not'),
   format: formatFlag,
   iidfile: text('Write the image’s ID to a file', { value: 'FILE' }),
@@ -37,6 +39,8 @@ const flags = {
   platform: text('Platform to build for', { value: 'OS/ARCH' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
   pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
+  secret: list('A secret for steps that mount it', { value: 'id=NAME,src=FILE|env=NAME' }),
+  ssh: list('An ssh agent for steps that mount it (SSH_AUTH_SOCK)', { value: 'default|ID[=SOCKET]' }),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
   tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
   target: text('Stage to build (the last)', { value: 'STAGE' }),
@@ -80,6 +84,7 @@ export const build = defineCommand({
           ...buildQuery(flags, context.env),
           dockerfile: source.dockerfile.name,
           definition: source.definition,
+          inputs: await sendInputs(context.client, flags, context.env),
           slipwayOutput: output === undefined ? undefined : 'tree',
         },
         signal: stop.signal,

@@ -1,0 +1,107 @@
+import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { SharedContext } from '../../api-types/build.ts';
+import type { Context } from '../command.ts';
+import { cannot } from '../files.ts';
+import { usageError } from '../flags.ts';
+import { cut } from '../parse/key-values.ts';
+
+type InputFlags = { readonly secret: readonly string[]; readonly ssh: readonly string[]; readonly 'build-context': readonly string[] };
+
+/** What a build needs beside its context, sent ahead of it; the id by which it names that, or undefined when there is nothing. */
+export async function sendInputs(
+  client: Pick<Context['client'], 'json'>,
+  flags: InputFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<string | undefined> {
+  if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0) return undefined;
+  const body = JSON.stringify({
+    secrets: Object.fromEntries(flags.secret.map((text) => readSecret(text, env))),
+    ssh: Object.fromEntries(flags.ssh.map((text) => findAgent(text, env))),
+    contexts: Object.fromEntries(flags['build-context'].map(namedContext)),
+  });
+  const headers = { 'Content-Type': 'application/vnd.slipway.build-inputs+json' };
+  const { id } = await client.json<{ id: string }>('POST', '/slipway/build-inputs', { headers, body });
+  return id;
+}
+
+/** `id=NAME[,src=FILE|,env=NAME]`, as docker has it: without a source it is the variable, or else the file, of that name. */
+function readSecret(text: string, env: NodeJS.ProcessEnv): [id: string, base64: string] {
+  const fields = parseFields(text, '--secret', ['id', 'type', 'src', 'source', 'env']);
+  const { id, type, env: variable } = fields;
+  if (id === undefined || id === '') throw usageError(`invalid --secret ${JSON.stringify(text)}: it has no id`, example);
+  if (type !== undefined && type !== 'file' && type !== 'env')
+    throw usageError(`invalid --secret type "${type}"`, 'Types are file and env.');
+  const source = fields.src ?? fields.source;
+  const name = variable ?? (type === 'env' ? (source ?? id) : source === undefined && env[id] !== undefined ? id : undefined);
+  if (name === undefined) return [id, readBytes(source ?? id).toString('base64')];
+  const value = env[name];
+  if (value === undefined) throw usageError(`the variable ${name} of --secret id=${id} is not set`);
+  return [id, Buffer.from(value).toString('base64')];
+}
+
+const example = 'Secrets look like id=token,src=FILE or id=token,env=TOKEN.';
+
+function readBytes(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw cannot('read the secret', path, error);
+  }
+}
+
+/** `default` or `ID[=SOCKET]`; without a socket it is that of SSH_AUTH_SOCK. */
+function findAgent(text: string, env: NodeJS.ProcessEnv): [id: string, socket: SharedContext] {
+  const [id, given] = cut(text);
+  if (id === '')
+    throw usageError(`invalid --ssh ${JSON.stringify(text)}: it has no id`, 'Agents look like default or work=/run/agent.sock.');
+  const path = given ?? env.SSH_AUTH_SOCK;
+  if (path === undefined || path === '') {
+    throw usageError(
+      'there is no ssh agent: SSH_AUTH_SOCK is not set',
+      'Start one with ssh-agent, or name its socket: --ssh default=SOCKET.',
+    );
+  }
+  const found = describe(path, 'use the ssh agent');
+  if (!found.isSocket) throw usageError(`${path} is not the socket of an ssh agent`, 'Keys are added to an agent: ssh-add FILE.');
+  return [id, found.shared];
+}
+
+/** `NAME=FOLDER`, `NAME=docker-image://IMAGE`, or `NAME=URL` of an archive or a git repository. */
+function namedContext(text: string): [name: string, context: { folder: SharedContext } | { image: string } | { url: string }] {
+  const [name, value] = cut(text);
+  if (name === '' || value === undefined || value === '') {
+    throw usageError(
+      `invalid --build-context ${JSON.stringify(text)}`,
+      'Contexts look like NAME=FOLDER, NAME=docker-image://IMAGE or NAME=URL.',
+    );
+  }
+  const image = /^docker-image:\/\/(.+)$/.exec(value)?.[1];
+  if (image !== undefined) return [name, { image }];
+  if (/^(?:https?|git|ssh):\/\/|^[\w-]+@[\w.-]+:/.test(value)) return [name, { url: value }];
+  if (/^[a-z-]+:\/\//.test(value)) throw usageError(`cannot use ${value} as a build context`);
+  const found = describe(value, 'use the build context');
+  if (!found.isDirectory) throw usageError(`the build context ${value} is not a folder`);
+  return [name, { folder: found.shared }];
+}
+
+function describe(path: string, what: string): { shared: SharedContext; isSocket: boolean; isDirectory: boolean } {
+  const full = resolve(path);
+  try {
+    const stats = statSync(full);
+    return { shared: { path: full, dev: stats.dev, ino: stats.ino }, isSocket: stats.isSocket(), isDirectory: stats.isDirectory() };
+  } catch (error) {
+    throw cannot(what, path, error);
+  }
+}
+
+function parseFields(text: string, flag: string, known: readonly string[]): Partial<Record<string, string>> {
+  const fields: Partial<Record<string, string>> = {};
+  for (const part of text.split(',')) {
+    const [key, value] = cut(part);
+    if (!known.includes(key) || value === undefined)
+      throw usageError(`invalid ${flag} ${JSON.stringify(text)}: ${JSON.stringify(part)}`, example);
+    fields[key] = value;
+  }
+  return fields;
+}
