@@ -106,6 +106,8 @@ export async function hijackSocket(request: FastifyRequest, reply: FastifyReply,
   reply.raw.detachSocket(socket);
   const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
   await beginTakenOver(request, socket, 101, () => socket.write(head));
+  // Our sockets may be half open. HTTP/2 knows no such thing: whoever ends his side is gone, and would not be missed otherwise.
+  socket.on('end', () => socket.destroy());
   const close = () => socket.destroySoon();
   if (shutdown.aborted) close();
   shutdown.addEventListener('abort', close);

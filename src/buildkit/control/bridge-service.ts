@@ -11,6 +11,7 @@ import { type LLBBridge, type Result, ResultSchema, type SolveRequest } from '..
 import { fromGrpcStatus } from '../grpc/errors.ts';
 import { answered } from './control-service.ts';
 import type { BuildJob, BuildJobs } from './jobs.ts';
+import { defineResult, type ResultAddress, readResultDefinition } from './result-definition.ts';
 import type { SolveRunner } from './solver.ts';
 import { type WorkerFacts, workerRecord } from './worker.ts';
 
@@ -82,7 +83,7 @@ export function bridgeService({ solver, jobs, store, worker, shutdown }: Options
         job.failure = undefined;
         const stop = AbortSignal.any([job.signal, context.signal]);
         const built = await solver
-          .run(job, { frontend: request.Frontend, frontendAttrs: request.FrontendOpt }, stop)
+          .run(job, { frontend: request.Frontend, frontendAttrs: request.FrontendOpt, inputs: inputsOf(request) }, stop)
           .catch((error: unknown) => {
             job.failure = error;
             throw error;
@@ -91,7 +92,7 @@ export function bridgeService({ solver, jobs, store, worker, shutdown }: Options
         job.results.set(id, built);
         const config = Buffer.from(JSON.stringify(built.config));
         const result: Result = create(ResultSchema, {
-          result: { case: 'ref', value: { id } },
+          result: { case: 'ref', value: { id, def: defineResult({ job: job.ref, ref: id }) } },
           metadata: { 'containerimage.config': config },
         });
         return request.allowResultArrayRef || request.allowResultReturn ? { ref: '', result } : { ref: id };
@@ -150,10 +151,14 @@ function enabled(caps: readonly string[]) {
 }
 
 function refuseGraph(request: SolveRequest): void {
-  if ((request.Definition?.def.length ?? 0) === 0 && Object.keys(request.FrontendInputs).length === 0) return;
+  if ((request.Definition?.def.length ?? 0) === 0) return;
   throw new EngineError('Unsupported', 'GRAPH_UNSUPPORTED', 'graphs in the form of LLB are not taken', {
     hint: 'Build from a Dockerfile.',
   });
+}
+
+function inputsOf({ FrontendInputs: inputs }: SolveRequest): Map<string, ResultAddress> {
+  return new Map(Object.entries(inputs).map(([name, definition]) => [name, readResultDefinition(definition, name)]));
 }
 
 function refsOf(result: Result | undefined): Map<string, string> {

@@ -72,7 +72,7 @@ export async function answered<T>(run: () => Promise<T>): Promise<T> {
 }
 
 function refuseGraph(request: SolveRequest): void {
-  if ((request.Definition?.def.length ?? 0) === 0) return;
+  if ((request.Definition?.def.length ?? 0) === 0 && Object.keys(request.FrontendInputs).length === 0) return;
   throw new EngineError('Unsupported', 'GRAPH_UNSUPPORTED', 'graphs in the form of LLB are not taken', {
     hint: 'Build from a Dockerfile.',
   });

@@ -90,6 +90,13 @@ export class BuildJobs {
     return this.#progress.get(ref);
   }
 
+  /** What a build that still runs has made. NotFound `RESULT_NOT_FOUND`. */
+  result({ job, ref }: { job: string; ref: string }): BuildResult {
+    const open = this.#jobs.get(job);
+    if (open === undefined) throw new EngineError('NotFound', 'RESULT_NOT_FOUND', 'the build whose result is wanted is over');
+    return open.result(ref);
+  }
+
   job(ref: string, signal: AbortSignal): Promise<BuildJob> {
     return this.#await(() => this.#jobs.get(ref), ref, signal);
   }

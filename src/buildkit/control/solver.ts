@@ -11,12 +11,15 @@ import { fetchUpload } from '../session/upload.ts';
 import { decodeFrontend, type FrontendRequest, type NamedSource } from './frontend.ts';
 import { BuildJob, type BuildJobs } from './jobs.ts';
 import type { BuildProgress } from './progress.ts';
+import type { ResultAddress } from './result-definition.ts';
 
 export type FrontendRun = {
   frontend: string;
   frontendAttrs: Readonly<Record<string, string>>;
   /** The context as a tar, already a file here. */
   archive?: string | undefined;
+  /** Results of other builds, by the names under which the build's contexts refer to them. */
+  inputs?: ReadonlyMap<string, ResultAddress> | undefined;
 };
 
 /** With the frontend '' it is the client that drives the build, through LLBBridge. */
@@ -30,6 +33,8 @@ export type SolveOptions = {
   exporters: Exporters;
   jobs: BuildJobs;
 };
+
+type Around = { inputs: FrontendRun['inputs']; signal: AbortSignal; steps: BuildSteps };
 
 /** The steps by which the builder tells that it reads a context, the build's own or one with a name. Clients of BuildKit know them by other names. */
 const contextStep = /^read the (?:build context|context (?<name>.+))$/;
@@ -59,7 +64,7 @@ export class SolveRunner {
   }
 
   /** One run of the Dockerfile frontend. */
-  async run(job: BuildJob, { frontend, frontendAttrs, archive }: FrontendRun, signal: AbortSignal): Promise<BuildResult> {
+  async run(job: BuildJob, { frontend, frontendAttrs, archive, inputs }: FrontendRun, signal: AbortSignal): Promise<BuildResult> {
     checkFrontend(frontend, frontendAttrs);
     const { builder, exporters, store } = this.#options;
     const request = decodeFrontend(frontendAttrs);
@@ -85,7 +90,7 @@ export class SolveRunner {
         tags: exporters.names(job.exporters),
         output: { kind: exporters.wantImage(job.exporters) ? 'image' : 'tree' },
         context,
-        contexts: this.#contexts(request, session, { signal, steps }),
+        contexts: this.#contexts(request, session, { inputs, signal, steps }),
         secrets: new SessionSecrets(session),
         ssh: new SessionAgents(session),
         authFor: (reference) => sessionCredentials(session, reference),
@@ -94,16 +99,22 @@ export class SolveRunner {
     );
   }
 
-  #contexts(request: FrontendRequest, session: Session, own: { signal: AbortSignal; steps: BuildSteps }): Record<string, NamedContext> {
-    return Object.fromEntries(Object.entries(request.contexts).map(([name, source]) => [name, this.#named(name, source, session, own)]));
+  #contexts({ contexts }: FrontendRequest, session: Session, around: Around): Record<string, NamedContext> {
+    return Object.fromEntries(Object.entries(contexts).map(([name, source]) => [name, this.#named(name, source, session, around)]));
   }
 
-  #named(name: string, source: NamedSource, session: Session, { signal, steps }: { signal: AbortSignal; steps: BuildSteps }): NamedContext {
+  #named(name: string, source: NamedSource, session: Session, { inputs, signal, steps }: Around): NamedContext {
     if (source.kind === 'image' || source.kind === 'remote') return source;
-    if (source.kind === 'input')
-      throw new EngineError('Unsupported', 'BUILD_INPUTS_UNSUPPORTED', 'a build cannot take the result of another one that runs');
+    if (source.kind === 'input') return this.#input(source.name, inputs?.get(source.name));
     const folder = { contextName: source.name, dockerfileName: undefined };
     return { kind: 'source', open: (options) => this.#context(session, folder, { ...options, signal, progress: steps.transfer(name) }) };
+  }
+
+  /** The other build is there as long as this one runs: its client waits with its end. */
+  #input(name: string, address: ResultAddress | undefined): NamedContext {
+    if (address === undefined) throw new EngineError('InvalidArgument', 'INPUT_MISSING', `there is no input "${name}"`);
+    const { image, tree } = this.#options.jobs.result(address);
+    return image === undefined ? { kind: 'tree', tree } : { kind: 'image', reference: image.id };
   }
 
   #fetch(job: BuildJob, address: string, signal: AbortSignal) {

@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
 import { mkfifo } from '../../kernel/files.ts';
+import { malformed } from '../grpc/frames.ts';
 import { statusOf } from '../grpc/status.ts';
 
 /** A client that sends nothing for that long, though something is due, holds a thread for nothing. */
@@ -13,6 +14,9 @@ const idleMs = 300_000;
 const endMs = 5_000;
 /** What a peer may ask for while the job is busy sending; a request has a dozen bytes. */
 const maxQueuedBytes = 128 * 1024 * 1024;
+
+/** A pipe's own size: more at once would wait in any case. */
+const gatherBytes = 64 * 1024;
 
 export type Pipes = { readonly input: string; readonly output: string };
 
@@ -106,21 +110,34 @@ async function drained({ fromJob, endOutput }: OpenPipes): Promise<void> {
   });
 }
 
-function forward(stream: ClientHttp2Stream, toJob: Socket, options: { takeAll: boolean; stop: (reason: unknown) => void }): void {
-  stream.setTimeout(idleMs, () =>
-    options.stop(new EngineError('Unavailable', 'SESSION_SILENT', `the client has been silent for ${idleMs / 1000} seconds`)),
-  );
-  if (!options.takeAll) {
-    stream.pipe(toJob);
-    return;
-  }
-  // Never slowed down: the peer may stop reading while it waits to be read.
+/**
+ * Small messages come one by one, each in a frame of HTTP/2: they go on together, since a write of each would cost more than all the rest. A job that is behind slows the
+ * peer down, but with `takeAll`: then the peer may stop reading while it waits to be read.
+ */
+function forward(stream: ClientHttp2Stream, toJob: Socket, { takeAll, stop }: { takeAll: boolean; stop: (reason: unknown) => void }): void {
+  const silent = new EngineError('Unavailable', 'SESSION_SILENT', `the client has been silent for ${idleMs / 1000} seconds`);
+  stream.setTimeout(idleMs, () => stop(silent));
+  let gathered: Buffer[] = [];
+  let bytes = 0;
+  const flush = () => {
+    if (gathered.length === 0 || toJob.destroyed) return;
+    const chunk = gathered.length === 1 ? gathered[0] : Buffer.concat(gathered, bytes);
+    gathered = [];
+    bytes = 0;
+    const room = toJob.write(chunk as Buffer);
+    if (takeAll && toJob.writableLength > maxQueuedBytes) stop(malformed('it asks for far more than there is'));
+    if (!room && !takeAll) stream.pause();
+  };
+  toJob.on('drain', () => stream.resume());
   stream.on('data', (chunk: Buffer) => {
-    toJob.write(chunk);
-    if (toJob.writableLength > maxQueuedBytes)
-      options.stop(new EngineError('InvalidArgument', 'SESSION_MALFORMED', 'the client asks for far more than there is'));
+    if (gathered.push(chunk) === 1) setTimeout(flush, 1);
+    bytes += chunk.length;
+    if (bytes >= gatherBytes) flush();
   });
-  stream.on('end', () => toJob.end());
+  stream.on('end', () => {
+    flush();
+    if (!toJob.destroyed) toJob.end();
+  });
 }
 
 async function soon(status: Promise<EngineError | undefined>): Promise<EngineError | undefined> {
