@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
@@ -376,4 +376,39 @@ test('a damaged cache of streams is thrown away', async () => {
   const next = await publishNext(there, first, await treeOf(there, [file('etc/config', 'cut')], first.tree));
   assert.deepEqual((await new StoreChunkedForm(here).pull(first.repository, next.found, { near: [first.tree.id] })).tree, next.tree);
   assert.ok(existsSync(cached), 'it is made anew');
+});
+
+test('pulls of the same blobs at the same time do not disturb each other', async () => {
+  await using there = await openStoreForTest();
+  await using here = await openStoreForTest();
+  const first = await publish(there, await someTree(there));
+  const next = await publishNext(there, first, await treeOf(there, [file('etc/config', 'other')], first.tree));
+  const form = new StoreChunkedForm(here);
+  const pulled = await Promise.all([first, next, first, next].map(({ found }) => form.pull(first.repository, found)));
+  assert.deepEqual(
+    pulled.map(({ tree }) => tree),
+    [first.tree, next.tree, first.tree, next.tree],
+  );
+  await assertWhole(here, next.tree);
+  assert.deepEqual(readdirSync(join(here.paths.root, 'parts')), []);
+});
+
+test('parts that a killed engine was writing are gone on from', async () => {
+  await using there = await openStoreForTest();
+  await using here = await openStoreForTest();
+  const { repository, found, layers, tree } = await publish(there, await treeOf(there, [file('data', noise(5 << 20, 'killed'))]));
+  repository.spoil = (of, bytes) => {
+    if (of === layers[0]?.digest && repository.sentBytes > 3 << 20) throw new EngineError('Unavailable', 'REGISTRY_UNREACHABLE', 'cut');
+    return bytes;
+  };
+  await assert.rejects(new StoreChunkedForm(here).pull(repository, found));
+  // As a kill leaves them: under the names of a job.
+  const folder = join(here.paths.root, 'parts');
+  const hex = layers[0]?.digest.slice(7) ?? '';
+  for (const end of ['', '.ranges']) renameSync(join(folder, `${hex}${end}`), join(folder, `${hex}.dead.job${end}`));
+  repository.spoil = (_digest, bytes) => bytes;
+  repository.sentBytes = 0;
+  assert.deepEqual((await new StoreChunkedForm(here).pull(repository, found)).tree, tree);
+  assert.ok(repository.sentBytes < 3 << 20, `${repository.sentBytes} bytes came again`);
+  assert.deepEqual(readdirSync(folder), []);
 });

@@ -13,7 +13,7 @@ import { isFallback } from './errors.ts';
 import { decodeHead, encodeHead, type Head, type HeadLayerEntry, type HeadPack, type HeadTree, type StreamPlace } from './head.ts';
 import { buildPacks } from './packs.ts';
 import { ChunkedType } from './port.ts';
-import { joinRanges, Remote, type RemoteBlob } from './remote.ts';
+import { type Channel, joinRanges, Remote, type RemoteBlob } from './remote.ts';
 import type { CachedStream } from './stream/cache.ts';
 import { LayerNotWhole } from './stream/encode.ts';
 import { keptStream, streamOf } from './stream/receive.ts';
@@ -32,7 +32,7 @@ export type ChunkedBuildParams = {
   readonly form: 'both' | 'chunked';
   /** The head, among the store's blobs, and the layers of the chunked manifest that the tag has. */
   readonly previous?: { readonly head: Digest; readonly blobs: readonly RemoteBlob[] } | undefined;
-  readonly shared: SharedArrayBuffer;
+  readonly channel: Channel;
 };
 
 export type ChunkedBuildResult = {
@@ -48,7 +48,7 @@ const maxRequestBytes = 1 << 20;
 
 /** Job `transport.chunked-build`. */
 export async function buildChunked(context: TreeContext, params: ChunkedBuildParams): Promise<ChunkedBuildResult> {
-  const remote = new Remote(context, params.shared);
+  const remote = new Remote(context, params.channel);
   try {
     const result = await new ChunkedBuild(context, params, remote).run();
     remote.forget();

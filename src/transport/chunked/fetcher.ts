@@ -4,7 +4,7 @@ import type { Blobs } from '../../store/port.ts';
 import type { Repository } from '../registry/port.ts';
 import { invalidForm } from './errors.ts';
 import { isFormBlob } from './port.ts';
-import { type FetchRequest, journalRow, maxRequests } from './remote.ts';
+import { type FetchRequest, journal, journalRow, maxRequests } from './remote.ts';
 
 /** Fetches what a job asks for (remote.ts), on the main thread. */
 export class Fetcher {
@@ -65,13 +65,13 @@ export class Fetcher {
   async #ranges({ slot, blob, ranges, file }: Extract<FetchRequest, { kind: 'ranges' }>): Promise<void> {
     const meter = this.#meter(ranges.reduce((sum, { length }) => sum + length, 0));
     await using parts = await open(file, 'r+');
-    await using journal = await open(`${file}.ranges`, 'a', 0o600);
+    await using ranged = await open(file + journal, 'a', 0o600);
     for await (const { offset, bytes } of this.#from.parts(blob, ranges, { signal: this.#signal, onBytes: meter })) {
       await writeAt(parts, bytes, offset);
       const row = Buffer.alloc(journalRow);
       row.writeDoubleLE(offset, 0);
       row.writeDoubleLE(bytes.length, 8);
-      await journal.write(row);
+      await ranged.write(row);
       this.#count(slot);
     }
   }

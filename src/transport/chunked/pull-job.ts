@@ -9,7 +9,7 @@ import { invalidForm } from './errors.ts';
 import { type DeltaFile, decodeHead, type Head } from './head.ts';
 import { findLocalChunks, locateChunks } from './locate.ts';
 import { importLayerTree, Presence, presentTree, readTree, type TreeOnTheWay } from './receive-tree.ts';
-import { Remote, type RemoteBlob } from './remote.ts';
+import { type Channel, Remote, type RemoteBlob } from './remote.ts';
 import { StreamCache } from './stream/cache.ts';
 import { localStreams, StreamReceiver } from './stream/receive.ts';
 
@@ -22,7 +22,7 @@ export type ChunkedPullParams = {
   readonly blobs: readonly RemoteBlob[];
   readonly near: readonly TreeId[];
   /** remote.ts */
-  readonly shared: SharedArrayBuffer;
+  readonly channel: Channel;
   /** `layers`: nothing but the trees of the layers, without content. */
   readonly want: 'image' | 'layers';
 };
@@ -40,7 +40,7 @@ const reportBytes = 4 << 20;
 
 /** Job `transport.chunked-pull`. */
 export function pullChunked(context: TreeContext, params: ChunkedPullParams): ChunkedPullResult {
-  const remote = new Remote(context, params.shared);
+  const remote = new Remote(context, params.channel);
   try {
     const result = new ChunkedPull(context, params, remote).run();
     if (result.kind === 'done') remote.forget();

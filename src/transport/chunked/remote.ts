@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { type Digest, hexOf } from '../../oci/digest.ts';
@@ -22,10 +23,15 @@ const failedState = 1;
 /** Also how soon a failure is noticed. */
 const waitMs = 50;
 const staleMs = 3 * 24 * 3600 * 1000;
+/** Added to the name of a file of parts. */
+export const journal = '.ranges';
 export const journalRow = 16;
 
+/** What a job needs to be served. `owner` names the engine that runs: files that another one was writing are free for the taking. */
+export type Channel = { readonly state: SharedArrayBuffer; readonly owner: string };
+
 /** Parts of blobs that were fetched are kept until the pull that they are for is done: a pull that was cut off goes on from them. */
-export function partsFolder(paths: StorePaths): string {
+function partsFolder(paths: StorePaths): string {
   return join(paths.root, 'parts');
 }
 
@@ -33,12 +39,14 @@ export class Remote {
   readonly #context: TreeContext;
   readonly #state: Int32Array;
   readonly #folder: string;
+  readonly #owner: string;
   readonly #fetched = new Map<Digest, FetchedParts>();
   #nextSlot = 1;
 
-  constructor(context: TreeContext, shared: SharedArrayBuffer) {
+  constructor(context: TreeContext, { state, owner }: Channel) {
     this.#context = context;
-    this.#state = new Int32Array(shared);
+    this.#state = new Int32Array(state);
+    this.#owner = owner;
     this.#folder = partsFolder(context.paths);
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     removeStale(this.#folder);
@@ -46,9 +54,8 @@ export class Remote {
 
   /** Asks for ranges of a blob, sorted and apart. Once for a blob. */
   parts(blob: RemoteBlob, ranges: readonly ByteRange[]): FetchedParts {
-    const file = join(this.#folder, hexOf(blob.digest));
-    const missing = withoutCovered(ranges, readJournal(`${file}.ranges`));
-    closeSync(openSync(file, 'a', 0o600));
+    const file = this.#claim(hexOf(blob.digest));
+    const missing = withoutCovered(ranges, readJournal(file + journal));
     const slot = this.#takeSlot();
     if (missing.length > 0) this.#ask({ kind: 'ranges', slot, blob, ranges: missing, file });
     const fetched = new FetchedParts(blob, file, missing, (count) => this.#wait(slot, count));
@@ -72,8 +79,27 @@ export class Remote {
     return files;
   }
 
+  /** What was fetched and not forgotten is for the next try. */
   close(): void {
-    for (const parts of this.#fetched.values()) parts.close();
+    for (const parts of this.#fetched.values()) {
+      parts.close();
+      parts.keep(join(this.#folder, hexOf(parts.blob.digest)));
+    }
+  }
+
+  /** A file for this job alone: others may fetch the same blob at the same time. What an earlier try left becomes its own. */
+  #claim(hex: string): string {
+    const file = join(this.#folder, `${hex}.${this.#owner}.${randomBytes(6).toString('hex')}`);
+    const isFree = (name: string) =>
+      name === hex || (name.startsWith(`${hex}.`) && !name.includes(`.${this.#owner}.`) && !name.endsWith(journal));
+    for (const name of readdirSync(this.#folder).filter(isFree)) {
+      const left = join(this.#folder, name);
+      if (!moved(left, file)) continue;
+      moved(left + journal, file + journal);
+      break;
+    }
+    closeSync(openSync(file, 'a', 0o600));
+    return file;
   }
 
   /** The pull is done: what was fetched is in the store. */
@@ -141,7 +167,14 @@ export class FetchedParts {
 
   remove(): void {
     rmSync(this.#file, { force: true });
-    rmSync(`${this.#file}.ranges`, { force: true });
+    rmSync(this.#file + journal, { force: true });
+  }
+
+  /** Moves what there is to where the next try looks for it. */
+  keep(place: string): void {
+    // A journal must never stand beside bytes that it is not of.
+    rmSync(place + journal, { force: true });
+    if (moved(this.#file, place)) moved(this.#file + journal, place + journal);
   }
 
   #awaitEnd(end: number): void {
@@ -158,8 +191,18 @@ export class FetchedParts {
   }
 }
 
+function moved(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
 /** The ranges that were written whole, sorted and joined. */
-export function readJournal(path: string): ByteRange[] {
+function readJournal(path: string): ByteRange[] {
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { maxConfigBytes } from '../../oci/config.ts';
 import { parseDigest } from '../../oci/digest.ts';
@@ -25,6 +26,8 @@ import type { FetchRequest } from './remote.ts';
 /** The chunked form, over jobs that think and a fetcher that fetches what they ask for. */
 export class StoreChunkedForm implements ChunkedForm {
   readonly #store: Store;
+  /** remote.ts */
+  readonly #owner = randomBytes(6).toString('hex');
 
   constructor(store: Store) {
     this.#store = store;
@@ -46,7 +49,7 @@ export class StoreChunkedForm implements ChunkedForm {
     explanation: readonly string[],
     options: ChunkedOptions,
   ): Promise<ChunkedBuild> {
-    const { result } = await this.#run<ChunkedBuildResult, Omit<ChunkedBuildParams, 'shared'>>(
+    const { result } = await this.#run<ChunkedBuildResult, Omit<ChunkedBuildParams, 'channel'>>(
       'transport.chunked-build',
       { tree: tree.id, layers: layers.map(plainLayer), form, previous },
       from?.repository,
@@ -85,7 +88,7 @@ export class StoreChunkedForm implements ChunkedForm {
       want: 'image' as const,
     };
     for (let attempt = 0; ; attempt++) {
-      const { result, received } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'shared'>>(
+      const { result, received } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
         'transport.chunked-pull',
         params,
         repository,
@@ -106,7 +109,7 @@ export class StoreChunkedForm implements ChunkedForm {
     const document = readManifest(found, `the chunked manifest ${found.descriptor.digest} of ${repository.name}`);
     await this.#small(repository, document.head, Number.MAX_SAFE_INTEGER, options);
     const params = { what: repository.name, head: document.head.digest, blobs: document.blobs, near: [], want: 'layers' as const };
-    const { result } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'shared'>>(
+    const { result } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
       'transport.chunked-pull',
       params,
       repository,
@@ -165,7 +168,7 @@ export class StoreChunkedForm implements ChunkedForm {
     try {
       const result = await this.#store.jobs.run<R>(
         name,
-        { ...params, shared: fetcher.shared },
+        { ...params, channel: { state: fetcher.shared, owner: this.#owner } },
         // It waits for the network.
         { signal, lease, lane: 'stream', onProgress: (message) => progress(message as FetchRequest) },
       );
