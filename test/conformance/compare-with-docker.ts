@@ -78,7 +78,11 @@ async function compare(row: Case, number: number): Promise<Verdict> {
     ...(target === undefined ? [] : ['--target', target]),
   ];
   const build = (...more: string[]) =>
-    run(docker, ['build', '--network', 'none', '-f', definition, ...flags, ...more, context], { env: environment, encoding: 'buffer', maxBuffer: 1 << 28 });
+    run(docker, ['build', '--network', 'none', '-f', definition, ...flags, ...more, context], {
+      env: environment,
+      encoding: 'buffer',
+      maxBuffer: 1 << 28,
+    });
   let tar: Buffer;
   try {
     tar = (await build('-o', 'type=tar,dest=-')).stdout;

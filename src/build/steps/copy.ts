@@ -185,7 +185,8 @@ class CopyEdits {
   }
 
   #makeDirectory(path: string): void {
-    const meta: Partial<Meta> = { mode: numericMode(this.#operation) ?? 0o755, ...this.#owner };
+    // As in BuildKit, the special bits of --chmod are for what is copied.
+    const meta: Partial<Meta> = { mode: (numericMode(this.#operation) ?? 0o755) & 0o777, ...this.#owner };
     this.#list.push(...makeDirectories(path, meta));
   }
 }

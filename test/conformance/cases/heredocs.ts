@@ -53,4 +53,97 @@ export const heredocCases: readonly Case[] = [
     lacks: ['dev/pipes', 'dev/pipes/EOF'],
   },
   { name: 'not ended', dockerfile: 'FROM base\nRUN <<EOF\necho x\n', error: /^Dockerfile:2:5: .*not ended/ },
+
+  {
+    name: 'quotes and backslashes in a body that is expanded',
+    dockerfile:
+      'FROM scratch\nCOPY <<EOF q\n"quotes in file"\nEOF\nCOPY <<EOF s1\n\\\nEOF\nCOPY <<EOF s2\n\\\\\nEOF\nCOPY <<EOF s3\n\\$\nEOF',
+    tree: ['f q 644 0:0 "\\"quotes in file\\"\\n"', 'f s1 644 0:0 "\\n"', 'f s2 644 0:0 "\\\\\\n"', 'f s3 644 0:0 "$\\n"'],
+  },
+  {
+    name: 'backslashes in a body that is not',
+    dockerfile: 'FROM scratch\nCOPY <<"EOF" s1\n\\\nEOF\nCOPY <<"EOF" s2\n\\\\\nEOF\nCOPY <<"EOF" s3\n\\$\nEOF',
+    tree: ['f s1 644 0:0 "\\\\\\n"', 'f s2 644 0:0 "\\\\\\\\\\n"', 'f s3 644 0:0 "\\\\$\\n"'],
+  },
+  {
+    name: "the body of RUN goes to SHELL's own program",
+    dockerfile:
+      'FROM base\nSHELL ["/bin/busybox", "echo"]\nRUN <<EOF\nhello\nEOF\nSHELL ["/bin/sh", "-c"]\nRUN <<EOF\nx="a  b"\necho "$x" > /o\nEOF',
+    has: ['f o 644 0:0 "a  b\\n"'],
+  },
+  {
+    name: 'tabs stay without a dash',
+    dockerfile: 'FROM base\nRUN <<EOF\necho "\n\tfoo" > /a\nEOF\nRUN <<-EOF\necho "\n\tbar" > /b\nEOF',
+    has: ['f a 644 0:0 "\\n\\tfoo\\n"', 'f b 644 0:0 "\\nbar\\n"'],
+  },
+  {
+    name: 'tabs in scripts with an interpreter',
+    dockerfile: 'FROM base\nRUN <<EOF\n#!/bin/sh\necho "\n\tfoo" > /a\nEOF\nRUN <<-EOF\n\t#!/bin/sh\n\techo "\n\tbar" > /b\nEOF',
+    has: ['f a 644 0:0 "\\n\\tfoo\\n"', 'f b 644 0:0 "\\nbar\\n"'],
+  },
+  {
+    name: 'a command beside the heredoc reads it',
+    dockerfile: 'FROM base\nRUN <<EOF sh > /a\necho "\n\tfoo"\nEOF\nRUN <<-EOF sh > /b\necho "\n\tbar"\nEOF',
+    has: ['f a 644 0:0 "\\n\\tfoo\\n"', 'f b 644 0:0 "\\nbar\\n"'],
+  },
+  {
+    name: 'heredocs of a continued command',
+    dockerfile: 'FROM base\nRUN cat <<A | tr a-z A-Z > /a; \\\n\tcat <<B | tr A-Z a-z > /b\nhello WORLD\nA\nHELLO world\nB',
+    has: ['f a 644 0:0 "HELLO WORLD\\n"', 'f b 644 0:0 "hello world\\n"'],
+  },
+  {
+    name: 'heredocs on descriptors of their own',
+    dockerfile: 'FROM base\nRUN 3<<X 4<<Y cat <&3 > /a && true\none\nX\ntwo\nY',
+    has: ['f a 644 0:0 "one\\n"'],
+  },
+  {
+    name: 'variables of the Dockerfile in a COPY, of all quotes',
+    dockerfile:
+      "FROM scratch\nARG name=world\nCOPY <<EOF c1\nHello ${name}!\nEOF\nCOPY <<'EOF' c2\nHello ${name}!\nEOF\nCOPY <<EOF q1\nHello '${name}'!\nEOF\nCOPY <<EOF q2\nHello \"${name}\"!\nEOF\nCOPY <<'EOF' q3\nHello \"${name}\"!\nEOF",
+    tree: [
+      'f c1 644 0:0 "Hello world!\\n"',
+      'f c2 644 0:0 "Hello ${name}!\\n"',
+      'f q1 644 0:0 "Hello \'world\'!\\n"',
+      'f q2 644 0:0 "Hello \\"world\\"!\\n"',
+      'f q3 644 0:0 "Hello \\"${name}\\"!\\n"',
+    ],
+  },
+  {
+    name: 'variables in a RUN are those of the shell',
+    dockerfile:
+      'FROM base\nARG name=world\nRUN <<EOF\nname="new world"\necho "Hello ${name}!" > /o\nEOF\nRUN <<EOF\necho "Hello ${name}!" > /p\nEOF',
+    has: ['f o 644 0:0 "Hello new world!\\n"', 'f p 644 0:0 "Hello world!\\n"'],
+  },
+  {
+    name: 'ONBUILD RUN of a heredoc',
+    dockerfile: 'FROM base AS one\nONBUILD RUN <<EOF\necho "hello world" >> /dest\nEOF\nFROM one',
+    has: ['f dest 644 0:0 "hello world\\n"'],
+  },
+  { name: 'exec form has no heredocs', dockerfile: 'FROM base\nRUN ["/bin/echo", "<<EOF"]' },
+  {
+    name: 'CRLF in a body stays',
+    dockerfile: 'FROM scratch\r\nCOPY <<EOF /f\r\na\r\nb\r\nEOF\r\nENV x=1\r\n',
+    tree: ['f f 644 0:0 "a\\r\\nb\\r\\n"'],
+    config: { WorkingDir: '/', Env: ['x=1'] },
+  },
+  {
+    name: 'an end mark with spaces is text',
+    dockerfile: 'FROM scratch\nCOPY <<EOF /f\n EOF\nEOF \nEOF',
+    tree: ['f f 644 0:0 " EOF\\nEOF \\n"'],
+  },
+  {
+    name: 'names of instructions in a body are text',
+    dockerfile: 'FROM scratch\nCOPY <<EOF /f\nFROM nowhere\nRUN rm -rf /\nEOF',
+    tree: ['f f 644 0:0 "FROM nowhere\\nRUN rm -rf /\\n"'],
+  },
+  {
+    name: 'a space after the mark makes it a path',
+    dockerfile: 'FROM scratch\nCOPY << EOF /f\nx\nEOF',
+    error: /^Dockerfile:2:6: << does not exist/,
+  },
+  {
+    name: 'a variable in the destination',
+    dockerfile: 'FROM scratch\nARG d=/x\nCOPY <<EOF $d/f\ny\nEOF',
+    tree: ['d x 755 0:0', 'f x/f 644 0:0 "y\\n"'],
+  },
 ];
