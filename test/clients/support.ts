@@ -31,6 +31,7 @@ function newestDocker(): Client {
 
 export const oldDocker = client('docker 20.10', join(fetched, 'docker-20/docker'));
 export const newDocker = newestDocker();
+export const buildx = client('docker buildx', join(fetched, 'buildx-0/docker-buildx'));
 export const compose2 = client('docker compose 2', join(fetched, 'compose-2/docker-compose'));
 export const compose1 = composeOne();
 
