@@ -92,8 +92,8 @@ export const ignoreCases: readonly Case[] = [
   ).map(
     ([name, lines, files, kept]): Case => ({
       name,
-      files: { ...files, '.dockerignore': `${lines}\n` },
-      dockerfile: 'FROM scratch\nCOPY --exclude=.dockerignore . /',
+      files: { ...files, '.dockerignore': `${lines}\n.dockerignore\n` },
+      dockerfile: all,
       tree: kept.map((path) => (files[path] === undefined ? `d ${path} 755 0:0` : `f ${path} 644 0:0 ${JSON.stringify(files[path])}`)),
     }),
   ),
