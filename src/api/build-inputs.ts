@@ -4,8 +4,7 @@ import { connect } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import { EngineError } from '../base/errors.ts';
-import type { BuildRequest, NamedContext } from '../build/port.ts';
-import { GivenSecrets, type SshAgents } from '../build/secrets.ts';
+import { type BuildRequest, GivenSecrets, type NamedContext, type SshAgents } from '../build/port.ts';
 import { integer, object, record, requireField, string } from './decode.ts';
 import { invalid } from './errors.ts';
 

@@ -9,6 +9,8 @@ import type { SecretSource, SshAgents } from './secrets.ts';
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
 export type { SecretSource, SshAgents } from './secrets.ts';
 
+export { GivenSecrets } from './secrets.ts';
+
 export type BuildContext =
   /** A folder that daemon and client both see. */
   | { kind: 'directory'; path: string }
