@@ -63,13 +63,13 @@ describe('transfers through what goes wrong', { skip, timeout: 240_000, concurre
       await using host = await new TransportHost().start();
       const proxy = await startFaultProxy(t, { target: registry.address, seed, faults: everything });
       const image = `${proxy.address}/weight:1`;
-      let end = await host.attempt('pull', '--form', form, image);
+      let end = await host.attempt('pull', '--format', form, image);
       for (let repeat = 0; end.status !== 0 && repeat < 6; repeat++) {
         assertClear(end, 'pull');
         await assertNothingHalf(host, image);
         t.diagnostic(lastError(end));
         if (repeat === 4) proxy.setFaults({});
-        end = await host.attempt('pull', '--form', form, image);
+        end = await host.attempt('pull', '--format', form, image);
       }
       assert.equal(end.status, 0, end.stderr);
       assert.ok(proxy.dealt.size > 0, 'something went wrong on the way');
@@ -103,7 +103,7 @@ describe('transfers through what goes wrong', { skip, timeout: 240_000, concurre
       await using host = await new TransportHost().start();
       const { own, proxy } = await ownRegistry(t, true);
       const image = `${proxy.address}/weight:1`;
-      const pull = host.attempt('pull', '--form', form, image);
+      const pull = host.attempt('pull', '--format', form, image);
       await until(() => proxy.bytesOut > 12 * megabyte);
       await own.kill();
       await sleep(500);
@@ -118,13 +118,13 @@ describe('transfers through what goes wrong', { skip, timeout: 240_000, concurre
       await using host = await new TransportHost().start();
       const { proxy } = await ownRegistry(t, true);
       const image = `${proxy.address}/weight:1`;
-      const pull = host.attempt('pull', '--form', form, image);
+      const pull = host.attempt('pull', '--format', form, image);
       await until(() => proxy.bytesOut > 20 * megabyte);
       await host.killAndRestart();
       assert.notEqual((await pull).status, 0);
       await assertNothingHalf(host, image);
       proxy.reset();
-      await host.cli('pull', '--form', form, image);
+      await host.cli('pull', '--format', form, image);
       t.diagnostic(`received again: ${proxy.bytesOut} bytes`);
       assert.ok(proxy.bytesOut < 26 * megabyte, `the repeat received ${proxy.bytesOut} bytes of 28 MB`);
       assertSameFiles(await host.filesOf(image), folder, 'Slipway');

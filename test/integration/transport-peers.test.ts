@@ -81,7 +81,7 @@ describe('images that travel between Slipway and the tools of others', { skip, t
     assertSameFiles(await peers.unpack(at('adaptive:app')), adaptive, 'umoci');
     assertSameFiles(await peers.mount(at('adaptive:app')), adaptive, 'buildah');
     for (const form of ['auto', 'oci']) {
-      await other.cli('pull', '--form', form, at('adaptive:app'));
+      await other.cli('pull', '--format', form, at('adaptive:app'));
       assertSameFiles(await other.filesOf(at('adaptive:app')), adaptive, `Slipway, ${form}`);
     }
   });
@@ -145,7 +145,7 @@ describe('images that travel between Slipway and the tools of others', { skip, t
       ['swept-chunked:app', 'auto', second],
     ] as const) {
       await using fresh = await new TransportHost().start();
-      await fresh.cli('pull', '--form', form, at(name));
+      await fresh.cli('pull', '--format', form, at(name));
       assertSameFiles(await fresh.filesOf(at(name)), files, `${name}, ${form}`);
     }
     assertSameFiles(await peers.unpack(at('swept:app')), adaptive, 'umoci');

@@ -25,12 +25,12 @@ export const pull = defineCommand({
   summary: 'Bring an image from a registry',
   examples: [
     ['pull registry.example/team/web:2', 'only what is not here yet'],
-    ['pull --form oci registry.example/team/web:2', 'its ordinary layers, even where the chunked form is offered'],
+    ['pull --format oci registry.example/team/web:2', 'its ordinary layers, even where the chunked form is offered'],
   ],
   flags: {
     'all-tags': boolean('Every tag of the repository', { short: 'a' }),
     'disable-content-trust': contentTrust,
-    form: text('auto (chunked where it is offered) or oci', { value: 'FORM' }),
+    format: text('auto (chunked where it is offered) or oci', { value: 'FORM' }),
     platform: text('Platform, of an image for several', { value: 'OS/ARCH' }),
     quiet: quietFlag,
   },
@@ -42,7 +42,7 @@ export const pull = defineCommand({
     if (!allTags && !flags.quiet && given.tag === undefined && given.digest === undefined)
       context.output.error('Using default tag: latest\n');
     const reference = allTags ? given : withDefaultTag(given);
-    const { platform, form, quiet } = flags;
+    const { platform, format: form, quiet } = flags;
     const bytes = await pullImage(context, reference, { platform, form, allTags, quiet });
     if (!quiet) context.output.error(`Received ${humanSize(bytes)}\n`);
     context.output.line(fullName(reference));

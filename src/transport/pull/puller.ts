@@ -256,7 +256,7 @@ export class ImagePuller implements ImagePulls {
 
 function noForm({ what }: Pull): EngineError {
   return new EngineError('Unsupported', 'IMAGE_FORM', `${what} is there in the chunked form only, which cannot be pulled like this`, {
-    hint: 'Pull it without --form oci, or push it with --format both.',
+    hint: 'Pull it without --format oci, or push it with --format both.',
   });
 }
 
