@@ -65,9 +65,9 @@ function hasCredentials({ username, auth, identitytoken, registrytoken }: AuthCo
 }
 
 function formOf(query: Query): PullRequest['form'] {
-  const form = query.string('form');
+  const form = query.string('format');
   if (form === undefined || form === 'auto' || form === 'oci') return form;
-  throw invalid('PARAMETER_INVALID', `the parameter "form" is "${form.slice(0, 50)}"; expected auto or oci`);
+  throw invalid('PARAMETER_INVALID', `the parameter "format" is "${form.slice(0, 50)}"; expected auto or oci`);
 }
 
 async function wantedReferences({ services, auth, signal }: Pull, reference: Reference): Promise<Reference[]> {

@@ -21,7 +21,7 @@ export async function pullImage(context: Context, reference: Reference, options:
       fromImage: repositoryOf(reference),
       tag: options.allTags ? undefined : (reference.digest ?? reference.tag),
       platform: options.platform,
-      form: options.form,
+      format: options.form,
       slipway: 1,
     },
     headers: authHeader(context, reference),
