@@ -149,3 +149,62 @@ test('steps are numbered within their stage', async () => {
     ['[x 1/2] RUN one', '[x 2/2] RUN two', '[stage-1 2/2] COPY f /'],
   );
 });
+
+test('SOURCE_DATE_EPOCH is a build argument, or else a global ARG', async () => {
+  const epoch = async (text: string, buildArgs: Record<string, string> = {}) => (await lower(text, { buildArgs })).sourceDateEpoch;
+  assert.equal(await epoch('FROM scratch\n'), undefined);
+  assert.equal(await epoch('ARG SOURCE_DATE_EPOCH=5\nFROM scratch\n'), '5');
+  assert.equal(await epoch('ARG SOURCE_DATE_EPOCH=5\nFROM scratch\n', { SOURCE_DATE_EPOCH: '7' }), '7');
+  assert.equal(await epoch('FROM scratch\nARG SOURCE_DATE_EPOCH=5\n'), undefined);
+});
+
+test('an image for another machine is worth a warning', async () => {
+  const other = { ...image('other'), config: { architecture: 'sparc64', os: 'linux' } };
+  const { warnings } = await lower('FROM other\n', { resolveImage: async () => other });
+  assert.match(
+    warnings.map(({ message }) => message).join(),
+    /^InvalidBaseImagePlatform: Base image other was pulled with platform "linux\/sparc64", expected "linux\//,
+  );
+});
+
+test('a secret mount says what and how, never a value', async () => {
+  const { graph } = await lower('FROM a\nRUN --mount=type=secret,id=x,mode=0440,uid=3 --mount=type=ssh,id=y,required true\n');
+  const run = graph.vertices.at(-1)?.operation as RunOperation;
+  assert.deepEqual(
+    run.mounts.map((mount) => ('place' in mount ? { ...mount, place: undefined } : mount)),
+    [
+      { kind: 'secret', id: 'x', target: '/run/secrets/x', env: undefined, required: false, mode: 0o440, uid: 3, gid: 0, place: undefined },
+      { kind: 'ssh', id: 'y', target: '/run/buildkit/ssh_agent.0', required: true, mode: 0o600, uid: 0, gid: 0, place: undefined },
+    ],
+  );
+});
+
+test('a URL and a repository are vertices without inputs, one for each source', async () => {
+  const { graph } = await lower(
+    'FROM scratch\nADD https://user:pw@h/x /a\nADD https://user:pw@h/x /b\nADD --keep-git-dir https://h/r.git#v1:sub /c\n',
+  );
+  const fetched = graph.vertices.filter((vertex) => vertex.operation.kind === 'http' || vertex.operation.kind === 'git');
+  assert.deepEqual(
+    fetched.map(({ name, operation, inputs }) => ({ name, operation, inputs })),
+    [
+      {
+        name: 'fetch https://h/x',
+        inputs: [],
+        operation: { kind: 'http', url: 'https://user:pw@h/x', filename: 'x', checksum: undefined },
+      },
+      {
+        name: 'clone https://h/r.git#v1',
+        inputs: [],
+        operation: {
+          kind: 'git',
+          remote: 'https://h/r.git',
+          ref: 'v1',
+          subdirectory: 'sub',
+          keepGitDirectory: true,
+          submodules: true,
+          checksum: undefined,
+        },
+      },
+    ],
+  );
+});

@@ -55,9 +55,10 @@ function httpVertex(graph: GraphBuilder, url: string, options: RemoteOptions): {
 function decodedName(text: string): string {
   try {
     const name = decodeURIComponent(text);
-    return name.includes('/') || name.includes('\0') || name === '..' || name === '.' ? '' : name;
+    const usable = !/[/\0]/.test(name) && name !== '..' && name !== '.' && Buffer.byteLength(name) <= 255;
+    return usable ? name : '';
   } catch {
-    return text;
+    return Buffer.byteLength(text) <= 255 ? text : '';
   }
 }
 

@@ -104,6 +104,7 @@ export class StageState {
   expand(around: Expanding, location: Location, word: string, options: { ignoreQuotes?: boolean } = {}): string {
     const character = options.ignoreQuotes === true ? '\\' : around.escape;
     const result = expandAt(around.source, location, word, this.variables, { escape: character, ...options });
+    if (result.unset.size === 0) return result.text;
     const declared = new Set(this.buildArgs.map(({ key }) => key));
     for (const name of result.unset) {
       if (declared.has(name) || around.told.has(name)) continue;
