@@ -55,8 +55,8 @@ export async function openDeployers(
       name: 'podman',
       engine: near,
       hosts: [{ name: 'podman', engine: far }],
-      // Its own limits may be over those of this process, which it cannot raise everywhere.
-      words: { transfer: ['--tls-verify=false'], run: ['--ulimit', 'host'] },
+      // Its defaults may be over this process's limits, which cannot be raised everywhere.
+      words: { transfer: ['--tls-verify=false'], run: ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1000:1000'] },
       rounds: { warmUp: 0, counted: 1 },
     });
   }

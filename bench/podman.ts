@@ -22,8 +22,10 @@ export class BenchPodman implements AsyncDisposable {
   }
 
   async cli(...words: string[]): Promise<string> {
-    const own = ['--root', join(this.#directory, 'root'), '--runroot', join(this.#directory, 'run'), '--cgroup-manager', 'cgroupfs'];
-    const [command = '', ...rest] = inNamespace(this.#namespaceOf, '/usr/bin/podman', ...own, '--storage-driver', 'overlay', ...words);
+    const folders = ['--root', join(this.#directory, 'root'), '--runroot', join(this.#directory, 'run')];
+    // Debian 12's crun does not know hosts with both versions of control groups.
+    const drivers = ['--cgroup-manager', 'cgroupfs', '--storage-driver', 'overlay', '--runtime', '/usr/sbin/runc'];
+    const [command = '', ...rest] = inNamespace(this.#namespaceOf, '/usr/bin/podman', ...folders, ...drivers, ...words);
     const { stdout } = await run(command, rest, { maxBuffer: 64 << 20 });
     return stdout.trim();
   }
