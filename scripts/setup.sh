@@ -100,6 +100,7 @@ setup_registry() {
   fi
   say "fetching Debian's docker-registry for the demo (once)"
   mkdir -p "$into"
+  rm -rf "$into"/.fetch.*
   work=$(mktemp -d "$into/.fetch.XXXXXX")
   log=${TMPDIR:-/tmp}/slipway-apt.$$.log
   # As with packages: an old list names versions that the mirror has dropped.
