@@ -225,6 +225,29 @@ describe('ADD from the network', { skip }, () => {
     assert.equal((await failure(builds.build(`FROM scratch\nADD ${web.address}/denied /f`))).kind, 'Denied');
   });
 
+  test('a redirect to another server does not carry the password along', async () => {
+    await using other = await Web.open();
+    other.text('/f', 'x');
+    web.answers.set('/away', (_request, response) => void response.writeHead(307, { location: `${other.address}/f` }).end());
+    await builds.build(`FROM scratch\nADD http://user:hidden@127.0.0.1:${new URL(web.address).port}/away /f`);
+    assert.equal(web.asked.at(-1)?.headers.authorization, `Basic ${Buffer.from('user:hidden').toString('base64')}`);
+    assert.equal(other.asked.at(-1)?.headers.authorization, undefined);
+    web.answers.set('/file', (_request, response) => void response.writeHead(302, { location: 'file:///etc/passwd' }).end());
+    assert.match((await failure(builds.build(`FROM scratch\nADD ${web.address}/file /f`))).message, /it redirects to file:/);
+  });
+
+  test("the daemon's proxy is used", async (t) => {
+    await using proxy = await Web.open();
+    proxy.text('/through', 'by the proxy');
+    t.after(() => {
+      delete process.env.HTTP_PROXY;
+    });
+    process.env.HTTP_PROXY = proxy.address;
+    const { tree } = await builds.build('FROM scratch\nADD http://nowhere.invalid/through /f');
+    assert.deepEqual(await builds.list(tree.id), ['f f 600 0:0 "by the proxy"']);
+    assert.equal(proxy.asked[0]?.headers.host, 'nowhere.invalid');
+  });
+
   test('an archive stays packed, unless --unpack is given', async () => {
     const archive = gzipSync(
       tar([

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { Readable } from 'node:stream';
+import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout } from 'node:timers/promises';
+import { getCACertificates } from 'node:tls';
 import { EngineError } from '../../base/errors.ts';
 
 export type Validators = { readonly etag?: string | undefined; readonly lastModified?: string | undefined };
@@ -28,10 +30,11 @@ const attempts = 3;
 const firstPauseMs = 300;
 /** Sockets that say nothing for this long. */
 const idleMs = 60_000;
+const redirectLimit = 10;
 
 /**
  * Gets an http(s) URL into a file, redirects followed. Tries again when the connection fails or the server is overloaded. Throws EngineError: Unavailable
- * `SOURCE_UNREACHABLE`, NotFound or Denied by the server's answer, InvalidArgument `SOURCE_TOO_LARGE`, DataLoss `SOURCE_TRUNCATED`.
+ * `SOURCE_UNREACHABLE`, NotFound or Denied by the server's answer, InvalidArgument `SOURCE_TOO_LARGE`.
  */
 export async function download(url: string, file: string, options: DownloadOptions): Promise<Download> {
   for (let attempt = 1; ; attempt++) {
@@ -47,49 +50,86 @@ export async function download(url: string, file: string, options: DownloadOptio
 
 async function attemptDownload(url: string, file: string, options: DownloadOptions): Promise<Download> {
   const shown = shownUrl(url);
-  const idle = new AbortController();
-  let timer = globalThis.setTimeout(() => idle.abort(), idleMs);
-  const alive = () => {
-    clearTimeout(timer);
-    timer = globalThis.setTimeout(() => idle.abort(), idleMs);
-  };
   try {
-    const response = await request(url, options, AbortSignal.any([options.signal, idle.signal]));
-    if (response.status === 304 && options.known !== undefined) return { kind: 'unchanged' };
-    if (!response.ok || response.body === null) {
-      await response.body?.cancel();
-      throw refusal(shown, response);
+    const response = await follow(url, options);
+    try {
+      const { statusCode: status = 0 } = response;
+      if (status === 304 && options.known !== undefined) return { kind: 'unchanged' };
+      if (status < 200 || status > 299) throw refusal(shown, status, response.statusMessage ?? '');
+      return await receive(response, file, shown, options);
+    } finally {
+      response.destroy();
     }
-    return await receive(response, response.body, file, shown, options, alive);
   } catch (cause) {
     if (cause instanceof EngineError) throw cause;
     options.signal.throwIfAborted();
-    if (idle.signal.aborted) {
-      throw new EngineError('Unavailable', 'SOURCE_UNREACHABLE', `${shown} has sent nothing for ${idleMs / 1000} seconds`, { cause });
-    }
-    throw new EngineError('Unavailable', 'SOURCE_UNREACHABLE', `${shown} cannot be fetched: ${reason(cause)}`, { cause });
-  } finally {
-    clearTimeout(timer);
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new EngineError('Unavailable', 'SOURCE_UNREACHABLE', `${shown} cannot be fetched: ${reason}`, { cause });
   }
 }
 
-function request(url: string, { known }: DownloadOptions, signal: AbortSignal): Promise<Response> {
-  const target = new URL(url);
-  // As it is, since its digest is that of what the server keeps.
-  const headers: Record<string, string> = { 'accept-encoding': 'identity', 'user-agent': 'slipway' };
-  if (target.username !== '' || target.password !== '') {
-    const pair = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;
-    headers.authorization = `Basic ${Buffer.from(pair).toString('base64')}`;
-    target.username = '';
-    target.password = '';
+/** The first answer that is no redirect. Proxies are those of the daemon's environment. */
+async function follow(url: string, options: DownloadOptions): Promise<IncomingMessage> {
+  let target = new URL(url);
+  let authorization = credentials(target);
+  for (let redirects = 0; ; redirects++) {
+    const response = await request(target, authorization, options);
+    const { location } = response.headers;
+    if (![301, 302, 303, 307, 308].includes(response.statusCode ?? 0) || location === undefined) return response;
+    response.destroy();
+    if (redirects === redirectLimit) throw new Error(`it redirects more than ${redirectLimit} times`);
+    if (!URL.canParse(location, target)) throw new Error('it redirects to what is no URL');
+    const next = new URL(location, target);
+    if (!/^https?:$/.test(next.protocol)) throw new Error(`it redirects to ${next.protocol}`);
+    // A password is for the server that it was written for.
+    authorization = credentials(next) ?? (next.origin === target.origin ? authorization : undefined);
+    target = next;
   }
+}
+
+function credentials({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return `Basic ${Buffer.from(pair).toString('base64')}`;
+}
+
+function request(target: URL, authorization: string | undefined, { known, signal }: DownloadOptions): Promise<IncomingMessage> {
+  const headers: Record<string, string> = {
+    // As it is, since its digest is that of what the server keeps.
+    'accept-encoding': 'identity',
+    'user-agent': 'slipway',
+    ...(authorization === undefined ? {} : { authorization }),
+  };
   if (known?.etag !== undefined) headers['if-none-match'] = known.etag;
   else if (known?.lastModified !== undefined) headers['if-modified-since'] = known.lastModified;
-  return fetch(target, { headers, signal, redirect: 'follow' });
+  // No proxy can reach this host's loopback.
+  const proxy = isLoopback(target.hostname) ? {} : { proxyEnv: process.env };
+  const { href } = Object.assign(new URL(target), { username: '', password: '' });
+  const options = { headers, signal, timeout: idleMs };
+  return new Promise((resolve, reject) => {
+    const sent =
+      target.protocol === 'https:'
+        ? https.get(href, { ...options, agent: new https.Agent({ ...proxy, ca: authorities() }) })
+        : http.get(href, { ...options, agent: new http.Agent(proxy) });
+    sent.once('response', resolve);
+    sent.once('error', reject);
+    sent.once('timeout', () => sent.destroy(new Error(`it has sent nothing for ${idleMs / 1000} seconds`)));
+  });
 }
 
-function refusal(shown: string, { status, statusText }: Response): EngineError {
-  const message = `${shown} cannot be fetched: the server answered ${status}${statusText === '' ? '' : ` ${statusText}`}`;
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+let knownAuthorities: string[] | undefined;
+/** Node's own and those of the host, where a company's is. Read once. */
+function authorities(): string[] {
+  knownAuthorities ??= [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
+  return knownAuthorities;
+}
+
+function refusal(shown: string, status: number, text: string): EngineError {
+  const message = `${shown} cannot be fetched: the server answered ${status}${text === '' ? '' : ` ${text}`}`;
   if (status === 404 || status === 410) return new EngineError('NotFound', 'SOURCE_NOT_FOUND', message);
   if (status === 401 || status === 403) return new EngineError('Denied', 'SOURCE_DENIED', message);
   const overloaded = status === 429 || status >= 500;
@@ -97,46 +137,32 @@ function refusal(shown: string, { status, statusText }: Response): EngineError {
 }
 
 async function receive(
-  response: Response,
-  body: NonNullable<Response['body']>,
+  response: IncomingMessage,
   file: string,
   shown: string,
   { signal, limitBytes, algorithms }: DownloadOptions,
-  alive: () => void,
 ): Promise<Download> {
-  const length = response.headers.get('content-length');
-  const promised = length !== null && response.headers.get('content-encoding') === null ? Number(length) : undefined;
+  const { etag, 'last-modified': lastModified, 'content-length': length } = response.headers;
   const tooLarge = () => new EngineError('InvalidArgument', 'SOURCE_TOO_LARGE', `${shown} has more than ${limitBytes} bytes`);
-  if (promised !== undefined && promised > limitBytes) throw tooLarge();
+  if (Number(length ?? 0) > limitBytes) throw tooLarge();
   const hashes = ['sha256', ...algorithms].map((algorithm) => [algorithm, createHash(algorithm)] as const);
   let sizeBytes = 0;
   const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
     for await (const chunk of chunks) {
-      alive();
       sizeBytes += chunk.length;
       if (sizeBytes > limitBytes) throw tooLarge();
       for (const [, hash] of hashes) hash.update(chunk);
       yield chunk;
     }
   };
-  await pipeline(Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]), counted, createWriteStream(file, { mode: 0o600 }), {
-    signal,
-  });
-  if (promised !== undefined && sizeBytes !== promised) {
-    throw new EngineError('DataLoss', 'SOURCE_TRUNCATED', `${shown} promised ${promised} bytes and sent ${sizeBytes}`);
-  }
+  // A body that ends before its length is an error of the stream.
+  await pipeline(response, counted, createWriteStream(file, { mode: 0o600 }), { signal });
   return {
     kind: 'downloaded',
     sizeBytes,
     digests: new Map(hashes.map(([algorithm, hash]) => [algorithm, `${algorithm}:${hash.digest('hex')}`])),
-    validators: { etag: response.headers.get('etag') ?? undefined, lastModified: response.headers.get('last-modified') ?? undefined },
+    validators: { etag, lastModified },
   };
-}
-
-/** fetch() says only "fetch failed" and keeps the reason as a cause. */
-function reason(error: unknown): string {
-  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return inner instanceof Error ? inner.message : String(inner);
 }
 
 /** Without credentials and query, which may hold tokens. */
