@@ -19,7 +19,8 @@ import { contextReferences, readNamedContext } from './context/named-contexts.ts
 import { TreeContextSource } from './context/tree-context.ts';
 import { lowerDefinition } from './definition/lower.ts';
 import { parseBuildDefinition } from './definition/parse.ts';
-import { type Lowered, lowerDockerfile } from './dockerfile/lower.ts';
+import type { Warning } from './dockerfile/checks.ts';
+import { type Lowered, lowerDockerfile, warnBeforeFault } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
 import { stepsOfBuild } from './image-steps.ts';
@@ -159,17 +160,20 @@ export class BuildEngine implements Builder {
   async #lower(definition: Definition, build: Build): Promise<Lowered> {
     const { request, onEvent, signal } = build;
     if (request.frontend === 'definition') return this.#lowerDefinition(definition, build);
-    const lowered = await lowerDockerfile(parseDockerfile(definition.text, definition.name), {
+    const onWarning = ({ message, line }: Warning) => onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
+    const { buildArgs } = request;
+    const parsed = parseDockerfile(definition.text, definition.name, (before) => warnBeforeFault(before, { buildArgs, onWarning }));
+    const lowered = await lowerDockerfile(parsed, {
       target: request.target,
-      buildArgs: request.buildArgs,
+      buildArgs,
       labels: request.labels,
       noCache: request.noCache,
       networkMode: request.networkMode ?? 'default',
       contexts: contextReferences(request.contexts),
       ignore: definition.ignore,
+      onWarning,
       resolveImage: (name) => baseImage(name, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
     });
-    for (const { message, line } of lowered.warnings) onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
     if (lowered.failure !== undefined) throw lowered.failure;
     return lowered;
   }

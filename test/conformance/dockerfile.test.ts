@@ -33,8 +33,14 @@ async function check(builds: BuildBench, row: Case): Promise<void> {
   // An image that exists keeps its history, so each row that looks at one makes an image of its own.
   const own = row.history === undefined ? {} : { [caseLabel]: row.name };
   const request = { ...row.request, labels: { ...row.request?.labels, ...own } };
-  const building = builds.build(row.dockerfile, row.files ?? {}, { ...request, ...extras(builds, row) });
-  if (row.error !== undefined) return checkError(building, row);
+  const events: BuildEvent[] = [];
+  const onEvent = (event: BuildEvent) => void events.push(event);
+  const building = builds.build(row.dockerfile, row.files ?? {}, { ...request, ...extras(builds, row), onEvent });
+  if (row.error !== undefined) {
+    await checkError(building, row);
+    if (row.warnings !== undefined) assert.deepEqual(placedWarnings(events), row.warnings);
+    return;
+  }
   const result = await building;
   const lines = await builds.list(result.tree.id);
   if (row.tree !== undefined) assert.deepEqual(lines, [...row.tree].sort(byPath));

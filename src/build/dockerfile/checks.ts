@@ -63,16 +63,17 @@ export function parseCheckOptions(text: string, fail: (message: string, hint?: s
   return options;
 }
 
+type Found = { readonly warnings: Warning[]; readonly violated: Set<CheckName>; readonly onWarning: (warning: Warning) => void };
+
 /** Collects the warnings of one build, less those that the Dockerfile says to skip. */
 export class Checks {
   readonly #options: CheckOptions;
-  readonly #warnings: Warning[];
-  readonly #violated: Set<CheckName>;
+  readonly #found: Found;
 
-  constructor(options: CheckOptions, shared: { warnings: Warning[]; violated: Set<CheckName> } = { warnings: [], violated: new Set() }) {
+  /** `onWarning` is told of each at once, since what follows may fail. */
+  constructor(options: CheckOptions, found: Partial<Found> = {}) {
     this.#options = options;
-    this.#warnings = shared.warnings;
-    this.#violated = shared.violated;
+    this.#found = { warnings: [], violated: new Set(), onWarning: () => undefined, ...found };
   }
 
   /** The same for one instruction, whose comments may skip more: `# check=skip=NAME // why`. What they do not say right is a comment. */
@@ -87,7 +88,7 @@ export class Checks {
           skip: united(this.#options.skip, more.skip),
           experimental: united(this.#options.experimental, more.experimental),
         };
-        return new Checks(options, { warnings: this.#warnings, violated: this.#violated });
+        return new Checks(options, this.#found);
       } catch (error) {
         if (error instanceof EngineError) return this;
         throw error;
@@ -101,23 +102,28 @@ export class Checks {
     if (experimentalNames.has(check)) {
       if (experimental !== 'all' && !experimental.has(check)) return;
     } else if (skip === 'all' || skip.has(check)) return;
-    this.#violated.add(check);
-    this.#warnings.push({ message: `${check}: ${message}`, line: location.line, check });
+    this.#found.violated.add(check);
+    this.#add({ message: `${check}: ${message}`, line: location.line, check });
   }
 
   /** A warning that no option silences. */
   warn(message: string, line?: number): void {
-    this.#warnings.push({ message, line });
+    this.#add({ message, line });
+  }
+
+  #add(warning: Warning): void {
+    this.#found.warnings.push(warning);
+    this.#found.onWarning(warning);
   }
 
   get warnings(): readonly Warning[] {
-    return this.#warnings;
+    return this.#found.warnings;
   }
 
   /** With `error=true` and something found: what ends the build. */
   failure(source: Source): EngineError | undefined {
-    if (!this.#options.error || this.#violated.size === 0) return undefined;
-    const names = [...this.#violated].join(', ');
+    if (!this.#options.error || this.#found.violated.size === 0) return undefined;
+    const names = [...this.#found.violated].join(', ');
     const message = `${source.name} does not pass its checks: ${names}`;
     return new EngineError('InvalidArgument', 'CHECKS_FAILED', message, {
       hint: 'It says check=error=true. The warnings above show the places; "# check=skip=NAME" skips a check.',

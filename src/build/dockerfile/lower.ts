@@ -30,6 +30,8 @@ export type LowerOptions = {
   readonly contexts?: Readonly<Record<string, ContextReference>> | undefined;
   /** The lines of .dockerignore that hold for the main context. */
   readonly ignore?: readonly string[] | undefined;
+  /** Told of each warning at once: what follows may fail. */
+  readonly onWarning?: ((warning: Warning) => void) | undefined;
 };
 
 export type Lowered = {
@@ -53,6 +55,11 @@ export type Lowered = {
  */
 export async function lowerDockerfile(file: Dockerfile, options: LowerOptions): Promise<Lowered> {
   return new Lowering(file, options).run();
+}
+
+/** The warnings of a file that goes wrong further on: those that its text alone gives. */
+export function warnBeforeFault(before: Dockerfile, options: Pick<LowerOptions, 'buildArgs' | 'onWarning'>): void {
+  checkSyntax(before, checksOf(before, options));
 }
 
 class Lowering {
@@ -256,18 +263,18 @@ class Lowering {
 }
 
 /** The build argument wins over the directive. */
-function checksOf({ source, directives }: Dockerfile, options: LowerOptions): Checks {
+function checksOf({ source, directives }: Dockerfile, options: Pick<LowerOptions, 'buildArgs' | 'onWarning'>): Checks {
+  const found = options.onWarning === undefined ? {} : { onWarning: options.onWarning };
   const argument = options.buildArgs.BUILDKIT_DOCKERFILE_CHECK;
   if (argument !== undefined) {
     const fail = (message: string, hint?: string) =>
       new EngineError('InvalidArgument', 'CHECK_INVALID', `BUILDKIT_DOCKERFILE_CHECK: ${message}`, { hint });
-    return new Checks(parseCheckOptions(argument, fail));
+    return new Checks(parseCheckOptions(argument, fail), found);
   }
   const { value = '', location = { line: 1, column: 1, endLine: 1 } } = directives.check ?? {};
   const words = value.split(' ', 1)[0] ?? '';
-  return new Checks(
-    parseCheckOptions(words, (message, hint) => source.invalid('CHECK_INVALID', location, `check=${words}: ${message}`, hint)),
-  );
+  const fail = (message: string, hint?: string) => source.invalid('CHECK_INVALID', location, `check=${words}: ${message}`, hint);
+  return new Checks(parseCheckOptions(words, fail), found);
 }
 
 function parsedPlatform(text: string, fail: (message: string, hint?: string) => EngineError): ReturnType<typeof parsePlatform> {

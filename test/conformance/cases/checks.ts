@@ -299,4 +299,25 @@ export const checkCases: readonly Case[] = [
     dockerfile: '# check=error=true\nFROM scratch\nCOPY a /',
     error: /does not pass its checks: CopyIgnoredFile/,
   },
+  {
+    name: 'warnings come before a syntax error',
+    dockerfile: 'FROM scratch AS BadStageName\nMAINTAINER me@example.org\nBADCMD',
+    error: /^Dockerfile:3:1: unknown instruction BADCMD/,
+    warnings: [
+      "StageNameCasing: Stage name 'BadStageName' should be lowercase (1)",
+      'MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (2)',
+    ],
+  },
+  {
+    name: 'warnings come before an image that is not there',
+    dockerfile: 'FROM scratch AS a\nCMD x\nFROM nowhere/nothing:1',
+    error: /^Dockerfile:3:1: /,
+    warnings: [],
+  },
+  {
+    name: 'warnings come before a step that cannot be made',
+    dockerfile: 'FROM scratch\nCMD x\nCOPY none /',
+    error: /none does not exist/,
+    warnings: ['JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (2)'],
+  },
 ];
