@@ -10,6 +10,7 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { EngineError } from '../../src/base/errors.ts';
+import { GivenSecrets } from '../../src/build/secrets.ts';
 import { tar } from '../conformance/tar.ts';
 import { type BuildBench, type BuildOutcome, openBuilds } from '../support/builds.ts';
 
@@ -353,6 +354,53 @@ async function openGit(t: { after(fn: () => void | Promise<void>): void }) {
   return { remote: `git://127.0.0.1:${port}/repo.git`, port, folder, work, git, push, first };
 }
 
+/** The repositories of a folder over http, by git's own CGI program, for who has the token. */
+async function serveHttp(folder: string, token: string): Promise<{ port: number; close(): void }> {
+  const expected = `Basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`;
+  const server = createServer((request, response) => {
+    if (request.headers.authorization !== expected) return void response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://x');
+    const env = {
+      PATH: process.env.PATH ?? '',
+      GIT_PROJECT_ROOT: folder,
+      GIT_HTTP_EXPORT_ALL: '1',
+      GIT_CONFIG_NOSYSTEM: '1',
+      REMOTE_USER: 'x',
+      PATH_INFO: pathname,
+      QUERY_STRING: searchParams.toString(),
+      REQUEST_METHOD: request.method ?? '',
+      CONTENT_TYPE: request.headers['content-type'] ?? '',
+      HTTP_CONTENT_ENCODING: request.headers['content-encoding'] ?? '',
+      GIT_PROTOCOL: String(request.headers['git-protocol'] ?? ''),
+    };
+    const cgi = spawn('git', ['http-backend'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
+    request.pipe(cgi.stdin);
+    const pieces: Buffer[] = [];
+    cgi.stdout.on('data', (piece: Buffer) => pieces.push(piece));
+    cgi.stdout.on('end', () => {
+      const answer = Buffer.concat(pieces);
+      const end = answer.indexOf('\r\n\r\n');
+      const headers = answer
+        .subarray(0, end)
+        .toString()
+        .split('\r\n')
+        .map((line) => line.split(': ', 2) as [string, string]);
+      const status = headers.find(([name]) => name === 'Status')?.[1] ?? '200';
+      response
+        .writeHead(Number.parseInt(status, 10), Object.fromEntries(headers.filter(([name]) => name !== 'Status')))
+        .end(answer.subarray(end + 4));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const close = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { port: address.port, close };
+}
+
 async function listening(port: number): Promise<void> {
   for (let i = 0; i < 200; i++) {
     const socket = connect(port, '127.0.0.1');
@@ -470,6 +518,22 @@ describe('ADD from git', { skip }, () => {
       { contexts: { lib: { kind: 'remote', url: `${repository.remote}#v1` } } },
     );
     assert.deepEqual(await builds.list(tree.id), ['f b 755 0:0 "below"']);
+  });
+
+  test('over http, with the token that the build brought, which no file and no argument shows', async (t) => {
+    const server = await serveHttp(repository.folder, 'sesame');
+    t.after(() => server.close());
+    const dockerfile = `FROM scratch\nADD http://127.0.0.1:${server.port}/repo.git#v1 /`;
+    const refused = await failure(builds.build(dockerfile));
+    assert.equal(refused.code, 'GIT_FAILED');
+    const wrong = new GivenSecrets([['GIT_AUTH_TOKEN', Buffer.from('wrong')]]);
+    assert.equal((await failure(builds.build(dockerfile, {}, { secrets: wrong }))).code, 'GIT_FAILED');
+    for (const id of ['GIT_AUTH_TOKEN', `GIT_AUTH_TOKEN.127.0.0.1:${server.port}`]) {
+      const secrets = new GivenSecrets([[id, Buffer.from('sesame\n')]]);
+      const { tree, events } = await builds.build(`${dockerfile}\nENV by=${id.length}`, {}, { secrets });
+      assert.equal(await builds.text(tree.id, 'a'), 'one');
+      assert.ok(!JSON.stringify(events).includes('sesame'));
+    }
   });
 
   test('submodules come along, unless told not to', async () => {

@@ -309,7 +309,7 @@ export const checkCases: readonly Case[] = [
     ],
   },
   {
-    name: 'warnings come before an image that is not there',
+    name: 'a stage that is not built is not told of beside an image that is not there',
     dockerfile: 'FROM scratch AS a\nCMD x\nFROM nowhere/nothing:1',
     error: /^Dockerfile:3:1: /,
     warnings: [],
