@@ -29,7 +29,8 @@ export type BuildLine =
       detail?: Record<string, number>;
     }
   | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr' /** base64 */; data: string }
-  | { kind: 'warning'; message: string; line?: number }
+  /** `check`: the build check that it is of (docs/formats/dockerfile.md). */
+  | { kind: 'warning'; message: string; line?: number; check?: string }
   | BuildResultLine
   | { kind: 'error'; error: ErrorObject };
 

@@ -160,7 +160,8 @@ export class BuildEngine implements Builder {
   async #lower(definition: Definition, build: Build): Promise<Lowered> {
     const { request, onEvent, signal } = build;
     if (request.frontend === 'definition') return this.#lowerDefinition(definition, build);
-    const onWarning = ({ message, line }: Warning) => onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }) });
+    const onWarning = ({ message, line, check }: Warning) =>
+      onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }), ...(check === undefined ? {} : { check }) });
     const { buildArgs } = request;
     const parsed = parseDockerfile(definition.text, definition.name, (before) => warnBeforeFault(before, { buildArgs, onWarning }));
     const lowered = await lowerDockerfile(parsed, {

@@ -62,7 +62,8 @@ export type BuildEvent =
       detail?: Record<string, number>;
     }
   | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr'; data: Buffer }
-  | { kind: 'warning'; message: string; line?: number };
+  /** `check`: the name of the build check that it is of, which `message` begins with. */
+  | { kind: 'warning'; message: string; line?: number; check?: string };
 
 export type BuildResult = {
   image?: ImageRecord;
