@@ -51,13 +51,18 @@ export class SolveRunner {
   async solve(solve: Solve, signal: AbortSignal): Promise<Record<string, string>> {
     const { jobs, sessions, exporters } = this.#options;
     const progress = jobs.begin(solve.ref);
+    let session: Session | undefined;
     try {
-      const session = await sessions.get(solve.session, signal);
+      session = await sessions.get(solve.session, signal);
       const stop = AbortSignal.any([signal, session.channel.closed]);
       const job = new BuildJob({ ref: solve.ref, exporters: solve.exporters, session, progress, signal: stop });
       jobs.open(job);
       const results = solve.frontend === '' ? await this.#gateway(job) : new Map([['', await this.run(job, solve, job.signal)]]);
       return await exporters.export(job, results);
+    } catch (error) {
+      // Who only lost the session is told so; to the builder both are an end that was asked for.
+      if (session?.channel.closed.aborted && !signal.aborted) throw session.channel.closed.reason;
+      throw error;
     } finally {
       jobs.end(solve.ref);
     }

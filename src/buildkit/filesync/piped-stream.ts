@@ -12,17 +12,20 @@ import { statusOf } from '../grpc/status.ts';
 const idleMs = 300_000;
 /** How long the peer may take to end a stream of which everything has come. */
 const endMs = 5_000;
+/** How long it may take to say why it ended one too soon. */
+const tellMs = 1_000;
 /** What a peer may ask for while the job is busy sending; a request has a dozen bytes. */
 const maxQueuedBytes = 128 * 1024 * 1024;
 
 /** A pipe's own size: more at once would wait in any case. */
 const gatherBytes = 64 * 1024;
 
-export type Pipes = { readonly input: string; readonly output: string };
+/** Descriptors of this process for the job's ends of two pipes: what the peer sends, and what is sent to it. Reads and writes of them block. */
+export type Pipes = { readonly input: number; readonly output: number };
 
 /**
- * Lets a job in a thread of its own speak over a gRPC stream, frames and all, through two named pipes: the bytes pass this thread and are not looked at. Resolves
- * with the job's result once the peer ended the stream as well. A status other than OK is thrown as an error of the engine; it goes before the job's own.
+ * Lets a job in a thread of its own speak over a gRPC stream, frames and all, through two pipes: the bytes pass this thread and are not looked at. Resolves with the job's
+ * result once the peer ended the stream as well. A status other than OK is thrown as an error of the engine; it goes before the job's own.
  */
 export async function pipeToJob<R>(
   openStream: () => ClientHttp2Stream,
@@ -30,84 +33,93 @@ export async function pipeToJob<R>(
   { what, tmpDir, signal, takeAll }: { what: string; tmpDir: string; signal: AbortSignal; takeAll: boolean },
 ): Promise<R> {
   const folder = await mkdtemp(join(tmpDir, 'grpc-'));
-  const failed = new AbortController();
-  // Not sooner: one that ends while nobody reads it loses what it had.
-  const stream = openStream();
-  const status = statusOf(stream, what);
-  const stop = (reason: unknown) => failed.abort(reason);
-  status.then((error) => error && stop(error), stop);
   const pipes = openPipes(folder);
+  await rm(folder, { recursive: true, force: true });
+  const failed = new AbortController();
   const stopped = AbortSignal.any([signal, failed.signal]);
   // A job that waits in a read or a write of its pipe notices nothing else.
-  stopped.addEventListener('abort', pipes.close, { once: true });
+  stopped.addEventListener('abort', pipes.cut, { once: true });
+  // Not sooner: one that ends while nobody reads it loses what it had.
+  let stream: ClientHttp2Stream | undefined;
   try {
+    stream = openStream();
+    const status = statusOf(stream, what);
+    const stop = (reason: unknown) => failed.abort(reason);
+    status.then((error) => error && stop(error), stop);
     forward(stream, pipes.toJob, { takeAll, stop });
     pipes.fromJob.pipe(stream, { end: false });
     const result = await run(pipes, stopped).catch(async (error: unknown) => {
-      throw signal.aborted ? signal.reason : failed.signal.aborted ? failed.signal.reason : ((await soon(status)) ?? error);
+      signal.throwIfAborted();
+      failed.signal.throwIfAborted();
+      // Where the stream ended too soon, its status is about to say why.
+      throw (isLost(error) ? await within(status, tellMs) : undefined) ?? error;
     });
-    await drained(pipes);
+    await pipes.drained();
     stream.end();
-    const error = await soon(status);
+    const error = await within(status, endMs);
     if (error !== undefined) throw error;
     return result;
   } finally {
+    stopped.removeEventListener('abort', pipes.cut);
     pipes.close();
-    if (!stream.closed) stream.close();
-    await rm(folder, { recursive: true, force: true });
+    if (stream !== undefined && !stream.closed) stream.close();
   }
 }
 
 type OpenPipes = Pipes & {
   readonly toJob: Socket;
   readonly fromJob: Socket;
-  /** From now on the job's end is the only one that writes. */
-  endOutput(): void;
+  /** The job's reads end and its writes fail. */
+  cut(): void;
+  /** The job is over: waits until what it wrote is on its way. */
+  drained(): Promise<void>;
   close(): void;
 };
 
-/** The job's own ends block, which is how it waits; those here do not. The two spare ends keep a pipe from ending before the job has opened it. */
+/** The job's ends are opened here, for good: who opens a pipe without a peer waits for one, who may have come and gone. */
 function openPipes(folder: string): OpenPipes {
-  const input = join(folder, 'in');
-  const output = join(folder, 'out');
-  mkfifo(input, 0o600);
-  mkfifo(output, 0o600);
-  const spareInput = openSync(input, constants.O_RDONLY | constants.O_NONBLOCK);
-  const toJob = new Socket({ fd: openSync(input, constants.O_WRONLY | constants.O_NONBLOCK), readable: false, writable: true });
-  const fromJob = new Socket({ fd: openSync(output, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
-  let spareOutput: number | undefined = openSync(output, constants.O_WRONLY | constants.O_NONBLOCK);
-  toJob.on('error', () => toJob.destroy());
-  fromJob.on('error', () => fromJob.destroy());
-  let open = true;
+  const [input, toJob] = openPipe(join(folder, 'in'), 'r');
+  const [output, fromJob] = openPipe(join(folder, 'out'), 'w');
+  let outputOpen = true;
   const endOutput = () => {
-    if (spareOutput !== undefined) closeSync(spareOutput);
-    spareOutput = undefined;
+    if (outputOpen) closeSync(output);
+    outputOpen = false;
+  };
+  const cut = () => {
+    toJob.destroy();
+    fromJob.destroy();
   };
   return {
     input,
     output,
     toJob,
     fromJob,
-    endOutput,
-    close() {
-      if (!open) return;
-      open = false;
+    cut,
+    async drained() {
       endOutput();
-      toJob.destroy();
-      fromJob.destroy();
-      closeSync(spareInput);
+      if (!fromJob.readableEnded && !fromJob.destroyed) await new Promise<void>((resolve) => fromJob.once('close', () => resolve()));
+    },
+    close() {
+      cut();
+      endOutput();
+      closeSync(input);
     },
   };
 }
 
-/** Until what the job wrote is on its way. */
-async function drained({ fromJob, endOutput }: OpenPipes): Promise<void> {
-  endOutput();
-  if (fromJob.readableEnded || fromJob.destroyed) return;
-  await new Promise<void>((resolve) => {
-    fromJob.once('end', resolve);
-    fromJob.once('close', () => resolve());
-  });
+/** A pipe whose one end blocks and whose other end does not. */
+function openPipe(path: string, jobs: 'r' | 'w'): [job: number, own: Socket] {
+  mkfifo(path, 0o600);
+  const both = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  try {
+    const job = openSync(path, jobs);
+    const fd = openSync(path, (jobs === 'r' ? constants.O_WRONLY : constants.O_RDONLY) | constants.O_NONBLOCK);
+    const own = new Socket({ fd, readable: jobs === 'w', writable: jobs === 'r' });
+    own.on('error', () => own.destroy());
+    return [job, own];
+  } finally {
+    closeSync(both);
+  }
 }
 
 /**
@@ -140,13 +152,18 @@ function forward(stream: ClientHttp2Stream, toJob: Socket, { takeAll, stop }: { 
   });
 }
 
-async function soon(status: Promise<EngineError | undefined>): Promise<EngineError | undefined> {
+function isLost(error: unknown): boolean {
+  return error instanceof EngineError && error.code === 'SESSION_LOST';
+}
+
+/** Undefined when it takes longer. */
+async function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), endMs);
+    timer = setTimeout(() => resolve(undefined), milliseconds);
   });
   try {
-    return await Promise.race([status, late]);
+    return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
   }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { EngineError } from '../../base/errors.ts';
 import type { Hex } from '../../oci/digest.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
@@ -8,9 +8,9 @@ import { type IncomingFile, IncomingTree } from './incoming-tree.ts';
 import { PacketType, readPacket, writePacket } from './packets.ts';
 
 export type ReceiveParams = {
-  /** Named pipes with the two directions of the stream: what the client sends, and what is sent to it. */
-  readonly input: string;
-  readonly output: string;
+  /** Descriptors of pipes with the two directions of the stream: what the client sends, and what is sent to it. The caller closes them. */
+  readonly input: number;
+  readonly output: number;
   /** What the same client's folder was last time. */
   readonly earlier?: TreeId | undefined;
 };
@@ -32,8 +32,7 @@ type Arriving = { file: IncomingFile; received: number; parts: Buffer[]; object:
  * makes a tree of it all.
  */
 export function receiveFiles(context: TreeContext, params: ReceiveParams): ReceiveResult {
-  const input = openSync(params.input, 'r');
-  const output = openSync(params.output, 'w');
+  const { input, output } = params;
   const receiver = new Receiver(context, output, params.earlier);
   try {
     const frames = new FrameReader((message) => receiver.take(message));
@@ -48,9 +47,6 @@ export function receiveFiles(context: TreeContext, params: ReceiveParams): Recei
   } catch (error) {
     receiver.abort();
     throw error;
-  } finally {
-    closeSync(input);
-    closeSync(output);
   }
 }
 

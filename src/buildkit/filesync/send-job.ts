@@ -10,9 +10,9 @@ import { goMode } from './mode.ts';
 import { emptyStat, type FileStat, PacketType, readPacket, writePacket } from './packets.ts';
 
 export type SendParams = {
-  /** Named pipes with the two directions of the stream: what the client sends, and what is sent to it. */
-  readonly input: string;
-  readonly output: string;
+  /** Descriptors of pipes with the two directions of the stream: what the client sends, and what is sent to it. The caller closes them. */
+  readonly input: number;
+  readonly output: number;
   readonly tree: TreeId;
   /** Puts everything into a directory of this name (`linux_amd64`), where a build has several results. */
   readonly under?: string | undefined;
@@ -25,25 +25,18 @@ const flushBytes = 128 * 1024;
 
 /** Job `buildkit.send`: the sending side of fsutil's protocol. The client asks for what it wants; it writes all of it below its folder. */
 export function sendFiles(context: TreeContext, params: SendParams): SendResult {
-  // Reading first: the other ends are open already, for both.
-  const input = openSync(params.input, 'r');
-  const output = openSync(params.output, 'w');
-  try {
-    const sender = new Sender(context, output);
-    sender.stats(params.tree, params.under);
-    const frames = new FrameReader((message) => sender.take(message));
-    const buffer = Buffer.allocUnsafe(64 * 1024);
-    while (!sender.finished) {
-      const length = readSync(input, buffer);
-      if (length === 0) throw new EngineError('Unavailable', 'SESSION_LOST', 'the client stopped taking the files');
-      frames.push(buffer.subarray(0, length));
-      sender.flush();
-    }
-    return { files: sender.files, sentBytes: sender.sentBytes };
-  } finally {
-    closeSync(input);
-    closeSync(output);
+  const { input, output } = params;
+  const sender = new Sender(context, output);
+  sender.stats(params.tree, params.under);
+  const frames = new FrameReader((message) => sender.take(message));
+  const buffer = Buffer.allocUnsafe(64 * 1024);
+  while (!sender.finished) {
+    const length = readSync(input, buffer);
+    if (length === 0) throw new EngineError('Unavailable', 'SESSION_LOST', 'the client stopped taking the files');
+    frames.push(buffer.subarray(0, length));
+    sender.flush();
   }
+  return { files: sender.files, sentBytes: sender.sentBytes };
 }
 
 class Sender {
