@@ -64,7 +64,10 @@ export class BenchDocker implements AsyncDisposable {
   }
 
   async cli(...words: string[]): Promise<string> {
-    const { stdout } = await run(dockerClient, ['-H', this.host, ...words], { maxBuffer: 64 << 20 });
+    const { stdout } = await run(dockerClient, ['-H', this.host, ...words], {
+      env: { ...process.env, DOCKER_BUILDKIT: '1' },
+      maxBuffer: 64 << 20,
+    });
     return stdout.trim();
   }
 
