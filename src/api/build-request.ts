@@ -30,12 +30,17 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     noCache: query.boolean('nocache'),
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
-    output: { kind: query.string('slipwayOutput') === 'tree' ? 'tree' : 'image' },
+    output: outputOf(query),
     ...(query.boolean('pull') ? { pull: true } : {}),
     ...(auths.size === 0 ? {} : { authFor: (reference) => authFor(auths, reference) }),
     ...(target === undefined ? {} : { target }),
     ...(platform === undefined ? {} : { platform }),
   };
+}
+
+function outputOf(query: Query): BuildRequest['output'] {
+  const kind = query.string('slipwayOutput');
+  return { kind: kind === 'tree' || kind === 'check' ? kind : 'image' };
 }
 
 /** Parameters that change nothing in what is built here. */

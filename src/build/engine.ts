@@ -116,6 +116,7 @@ export class BuildEngine implements Builder {
 
     const definition = await readDefinition(request.dockerfile, context);
     const lowered = await this.#lower(definition, build);
+    if (request.output.kind === 'check') return this.#checked(lowered, startedAt);
     const epochSeconds = epochOf(request, lowered.sourceDateEpoch);
     const { graph, target } = withClamp(lowered, request, epochSeconds);
     const solution = await this.#solver.solve(graph, target, {
@@ -155,6 +156,10 @@ export class BuildEngine implements Builder {
         ? Promise.resolve(context.tree)
         : this.#archives.untar(context.file, { what: 'the build context', chown: owner, endOptional: true, signal, lease });
     return new TreeContextSource({ tree, store: this.#store, lease, adopt });
+  }
+
+  #checked({ config }: Lowered, startedAt: number): BuildResult {
+    return { tree: this.#store.trees.empty, config, vertices: 0, cachedVertices: 0, durationMs: performance.now() - startedAt };
   }
 
   async #lower(definition: Definition, build: Build): Promise<Lowered> {

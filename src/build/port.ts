@@ -36,7 +36,8 @@ export type BuildRequest = {
   timestamps: 'first' | 'source' | 'epoch';
   platform?: string;
   networkMode?: 'default' | 'none' | 'host';
-  output: { kind: 'image' } | { kind: 'tree' };
+  /** `check`: nothing is built; the result's tree is the empty one. */
+  output: { kind: 'image' } | { kind: 'tree' } | { kind: 'check' };
   /** What names in FROM, --from and from= stand for, instead of images (`--build-context`). */
   contexts?: Record<string, NamedContext>;
   /** Secrets and ssh agents for the steps that ask for them. */

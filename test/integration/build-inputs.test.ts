@@ -105,6 +105,18 @@ describe('secrets, agents and named contexts by the command line', { skip: canno
     assert.equal(slipway(['run', '--rm', 'named:1', 'cat', '/a']), 'from the folder\n');
   });
 
+  test('--check tells of warnings and builds nothing', () => {
+    writeFileSync(join(folder, 'Dockerfile'), 'FROM bb:1\nRUN exit 3\nCMD ["x"]\n');
+    assert.equal(slipway(['build', '--check', '-t', 'checked:1', '.']), 'Check complete, no warnings found.\n');
+    assert.throws(() => slipway(['inspect', 'checked:1']));
+    writeFileSync(join(folder, 'Dockerfile'), 'FROM bb:1\nRUN exit 3\nCMD x\n');
+    assert.throws(
+      () => slipway(['build', '--check', '.']),
+      (error: { status: number; stderr: string }) =>
+        error.status === 1 && /JSONArgsRecommended: .* \(line 3\)/.test(error.stderr) && /1 warning has been found/.test(error.stderr),
+    );
+  });
+
   for (const [args, message] of [
     [['--secret', 'src=x'], /it has no id/],
     [['--secret', 'id=x,src=/nonexistent/x'], /cannot read the secret \/nonexistent\/x/],

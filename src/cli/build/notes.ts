@@ -7,6 +7,7 @@ export class BuildNotes {
   readonly #beganAt = new Map<string, number>();
   readonly #now: () => number;
   readonly #startedMs: number;
+  #warnings = 0;
 
   /** Any clock that does not go back, in milliseconds. */
   constructor(now: () => number = () => performance.now()) {
@@ -14,7 +15,12 @@ export class BuildNotes {
     this.#startedMs = now();
   }
 
+  get warnings(): number {
+    return this.#warnings;
+  }
+
   line(line: BuildLine): void {
+    if (line.kind === 'warning') this.#warnings++;
     if (line.kind !== 'vertex') return;
     const now = this.#now();
     const vertex = this.#vertices.update(line, now);

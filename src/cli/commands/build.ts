@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
+import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
@@ -28,6 +29,7 @@ const flags = {
     value: 'FILE',
   }),
   'build-context': list('Files, an image or a URL for a name in FROM and --from', { value: 'NAME=PLACE' }),
+  check: boolean('Only check the Dockerfile: the status is 1 when there is a warning'),
   explain: boolean('Say of every step afterwards whether it was cached, and why not'),
   format: formatFlag,
   iidfile: text('Write the image’s ID to a file', { value: 'FILE' }),
@@ -85,11 +87,12 @@ export const build = defineCommand({
           dockerfile: source.dockerfile.name,
           definition: source.definition,
           inputs: await sendInputs(context.client, flags, context.env),
-          slipwayOutput: output === undefined ? undefined : 'tree',
+          slipwayOutput: flags.check ? 'check' : output === undefined ? undefined : 'tree',
         },
         signal: stop.signal,
       });
       const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
+      if (flags.check) return tellOfCheck(context, notes.warnings);
       if (output !== undefined) await exportTree(context, result.tree, output);
       if (flags.iidfile !== undefined) writeText(flags.iidfile, result.imageId ?? '');
       progress.result(result);
