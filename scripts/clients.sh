@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches the clients that the tests drive, into .clients/: the docker command lines of Debian 12 and 13, Debian 13's compose plugin, and Debian 12's dockerd
+# Fetches the clients that the tests drive, into .clients/: the docker command lines of Debian 12 and 13, Debian 13's compose and buildx plugins, and Debian 12's dockerd
 # with its containerd, for images to be pulled by.
 # Their packages are unpacked there and not installed: the full ones start a service of their own. The mirror and its key are those of this
 # host's apt, so that nothing is trusted here that the host does not trust already. Needs no root. Safe to repeat.
