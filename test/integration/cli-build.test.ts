@@ -184,9 +184,52 @@ test('--output writes the tree to a folder or a tar', async () => {
   assert.equal((await daemon.run(['build', '-o', 'type=tar,dest=out.tar', folder])).status, 0);
   assert.deepEqual(readFileSync(join(daemon.folder, 'out.tar')), tar);
   assert.deepEqual(Buffer.from((await daemon.run(['build', '-o', '-', folder])).stdout), tar);
-  for (const output of ['type=local', 'type=oci,dest=x', 'type=tar,dset=x']) {
+  for (const output of ['type=local', 'type=image,dest=x', 'type=tar,dset=x']) {
     assert.equal((await daemon.run(['build', '-o', output, folder])).status, 125, output);
   }
+});
+
+test('--output type=oci and type=docker write the image as an archive', async () => {
+  await using daemon = await FakeDaemon.start();
+  const folder = makeContext(daemon);
+  daemon.on('POST /build', (request, response) => {
+    assert.equal(request.query.get('slipwayOutput'), null);
+    send(response, result);
+  });
+  const asked: string[] = [];
+  daemon.on('GET /images/get', (request, response) => {
+    asked.push(`${request.query.getAll('names').join()} ${request.query.get('format')}`);
+    response.end('archive');
+  });
+  for (const type of ['oci', 'docker']) {
+    assert.equal((await daemon.run(['build', '-o', `type=${type},dest=${type}.tar`, folder])).status, 0);
+    assert.equal(readFileSync(join(daemon.folder, `${type}.tar`), 'utf8'), 'archive');
+  }
+  const names = result.tags.length > 0 ? result.tags.join() : result.imageId;
+  assert.deepEqual(asked, [`${names} oci`, `${names} docker`]);
+});
+
+test('--push pushes every name of the image, and the metadata tell the digest', async () => {
+  await using daemon = await FakeDaemon.start();
+  const folder = makeContext(daemon);
+  const pushed: string[] = [];
+  daemon.on('POST /build', (_request, response) => send(response, { ...result, tags: ['127.0.0.1:5000/web:1', '127.0.0.1:5000/web:2'] }));
+  daemon.on('POST /images/127.0.0.1:5000/web/push', (request, response) => {
+    const tag = request.query.get('tag') ?? '';
+    pushed.push(tag);
+    response.end(`${JSON.stringify({ aux: { Tag: tag, Digest: `sha256:${tag.repeat(64)}`, Size: 1, BytesSent: 2, ImageBytes: 3 } })}\n`);
+  });
+  const options = ['--push', '-t', '127.0.0.1:5000/web:1', '-t', '127.0.0.1:5000/web:2', '--metadata-file', 'meta.json'];
+  const built = await daemon.run(['build', ...options, folder]);
+  assert.equal(built.status, 0, built.stderr);
+  assert.deepEqual(pushed, ['1', '2']);
+  const metadata = JSON.parse(readFileSync(join(daemon.folder, 'meta.json'), 'utf8'));
+  assert.deepEqual(
+    [metadata['containerimage.digest'], metadata['containerimage.config.digest']],
+    [`sha256:${'2'.repeat(64)}`, result.imageId],
+  );
+  assert.match((await daemon.run(['build', '--push', folder])).stderr, /--push needs a name/);
+  assert.match((await daemon.run(['build', '--push', '-t', 'a', '-o', 'out', folder])).stderr, /--push needs an image/);
 });
 
 test('contexts that cannot be: no folder, no Dockerfile, a URL', async () => {

@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import type { BuildResultLine } from '../../api-types/build.ts';
 import { route } from '../client/client.ts';
 import type { Context } from '../command.ts';
 import { cannot, refuseTerminal, writeOutput } from '../files.ts';
@@ -7,10 +8,15 @@ import { cut } from '../parse/key-values.ts';
 import { splitFields } from '../parse/mounts.ts';
 import { untar } from '../untar.ts';
 
-/** Where a build's tree goes instead of into an image. */
-export type Exporter = { type: 'local' | 'tar'; destination: string };
+/** Where a build's result goes. `local` and `tar` are its files, and no image is made; `oci` and `docker` are archives of the image. */
+export type Exporter = { type: 'local' | 'tar' | 'oci' | 'docker'; destination: string };
 
-/** Docker's `--output`: `type=local,dest=DIR`, `type=tar,dest=FILE|-`, or just a folder, or `-` for a tar on standard output. */
+/** Whether the image itself is not wanted. */
+export function isFilesOnly({ type }: Exporter): boolean {
+  return type === 'local' || type === 'tar';
+}
+
+/** Docker's `--output`: `type=local,dest=DIR`, `type=tar|oci|docker,dest=FILE|-`, or just a folder, or `-` for a tar on standard output. */
 export function parseOutput(text: string): Exporter {
   if (text === '-') return { type: 'tar', destination: '-' };
   if (!text.includes('=')) return { type: 'local', destination: text };
@@ -22,20 +28,32 @@ export function parseOutput(text: string): Exporter {
     fields[key] = value;
   }
   const { type, dest } = fields;
-  if (type !== 'local' && type !== 'tar') throw usageError(`invalid output "${text}": the type must be local or tar`, outputHint);
+  if (type !== 'local' && type !== 'tar' && type !== 'oci' && type !== 'docker')
+    throw usageError(`invalid output "${text}": the type must be local, tar, oci or docker`, outputHint);
   if (type === 'local' && (dest === undefined || dest === '-'))
     throw usageError(`invalid output "${text}": a folder is needed as dest`, outputHint);
   return { type, destination: dest ?? '-' };
 }
 
-const outputHint = 'Outputs look like type=local,dest=out, type=tar,dest=out.tar or type=tar,dest=- .';
+const outputHint = 'Outputs look like type=local,dest=out, type=tar,dest=out.tar, type=oci,dest=image.tar or type=tar,dest=- .';
 
 /** What would only fail after the build is told before it. */
 export function checkOutput(context: Context, { type, destination }: Exporter): void {
-  if (type === 'tar') refuseTerminal(context, destination);
+  if (type !== 'local') refuseTerminal(context, destination);
 }
 
-export async function exportTree(context: Context, tree: string, { type, destination }: Exporter): Promise<void> {
+/** The image as `slipway save` writes it; without a name when it has none. */
+async function exportImage(context: Context, names: readonly string[], { type, destination }: Exporter): Promise<void> {
+  const response = await context.client.call('GET', '/images/get', { query: { names, format: type } });
+  await writeOutput(context, destination, response.body());
+}
+
+export async function exportResult(context: Context, { imageId, tags, tree }: BuildResultLine, exporter: Exporter): Promise<void> {
+  if (isFilesOnly(exporter)) await exportTree(context, tree, exporter);
+  else await exportImage(context, tags.length > 0 || imageId === undefined ? tags : [imageId], exporter);
+}
+
+async function exportTree(context: Context, tree: string, { type, destination }: Exporter): Promise<void> {
   const response = await context.client.call('GET', route`/slipway/trees/${tree}/tar`);
   if (type === 'tar') {
     await writeOutput(context, destination, response.body());

@@ -1,10 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
+import { parseReference } from '../../oci/reference.ts';
 import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
-import { checkOutput, exportTree, parseOutput } from '../build/exporter.ts';
+import { checkOutput, type Exporter, exportResult, isFilesOnly, parseOutput } from '../build/exporter.ts';
 import { sendInputs } from '../build/inputs.ts';
 import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
@@ -20,6 +21,7 @@ import { boolean, list, text, usageError, type Values } from '../flags.ts';
 import { formatFlag } from '../format/listing.ts';
 import { cut, parseLabels } from '../parse/key-values.ts';
 import { allAuthsHeader } from '../registry/headers.ts';
+import { pushImage, tellPushed } from '../transfer/push.ts';
 import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
@@ -37,12 +39,16 @@ const flags = {
   'metadata-file': text('Write what was built to a file, as JSON', { value: 'FILE' }),
   network: text('Network of RUN: default, none or host', { value: 'MODE' }),
   'no-cache': boolean('Run every step'),
-  output: text('Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-', { short: 'o', value: 'OUTPUT' }),
+  output: text(
+    'Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-; or the image to an archive: type=oci|docker,dest=FILE',
+    { short: 'o', value: 'OUTPUT' },
+  ),
   platform: text('Platform to build for', { value: 'OS/ARCH' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
   pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
   secret: list('A secret for steps that mount it', { value: 'id=NAME,src=FILE|env=NAME' }),
   ssh: list('An ssh agent for steps that mount it (SSH_AUTH_SOCK)', { value: 'default|ID[=SOCKET]' }),
+  push: boolean('Push the image to the registries of its names'),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
   tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
   target: text('Stage to build (the last)', { value: 'STAGE' }),
@@ -68,6 +74,7 @@ export const build = defineCommand({
     if (await tellOfBuilds(context, flags, place, build)) return;
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);
     if (output !== undefined) checkOutput(context, output);
+    if (flags.push) checkPush(flags, output);
     const source = await resolveSource(context, place, flags);
     const shown = chooseProgress(context, flags);
     const notes = new BuildNotes();
@@ -87,17 +94,19 @@ export const build = defineCommand({
           dockerfile: source.dockerfile.name,
           definition: source.definition,
           inputs: await sendInputs(context.client, flags, context.env),
-          slipwayOutput: flags.check ? 'check' : output === undefined ? undefined : 'tree',
+          slipwayOutput: flags.check ? 'check' : output !== undefined && isFilesOnly(output) ? 'tree' : undefined,
         },
         signal: stop.signal,
       });
       const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
       if (flags.check) return tellOfCheck(context, notes.warnings);
-      if (output !== undefined) await exportTree(context, result.tree, output);
       if (flags.iidfile !== undefined) writeText(flags.iidfile, result.imageId ?? '');
       progress.result(result);
+      if (output !== undefined) await exportResult(context, result, output);
+      const digest = flags.push ? await pushTags(context, result, isQuiet(flags)) : undefined;
       if (isQuiet(flags) && result.imageId !== undefined) context.output.line(result.imageId);
-      if (flags['metadata-file'] !== undefined) writeText(flags['metadata-file'], `${JSON.stringify(metadataOf(result), null, 2)}\n`);
+      if (flags['metadata-file'] !== undefined)
+        writeText(flags['metadata-file'], `${JSON.stringify(metadataOf(result, digest), null, 2)}\n`);
     } finally {
       progress.close();
       stop.dispose();
@@ -123,9 +132,28 @@ async function tellOfBuilds(context: Context, flags: Flags, word: string, build:
   return true;
 }
 
-/** In the words of buildx, as far as they mean something here. */
-function metadataOf({ imageId, tree, content, tags }: BuildResultLine): Record<string, unknown> {
+function checkPush({ tag }: Flags, output: Exporter | undefined): void {
+  if (tag.length === 0) throw usageError('--push needs a name to push to', 'Give one with --tag registry.example/team/web:2.');
+  if (output !== undefined && isFilesOnly(output)) throw usageError('--push needs an image, and --output asks for files only');
+}
+
+/** Every tag of the build to its registry. Gives the digest that the last one names there. */
+async function pushTags(context: Context, { tags }: BuildResultLine, quiet: boolean): Promise<string | undefined> {
+  let digest: string | undefined;
+  for (const tag of tags) {
+    const reference = parseReference(tag);
+    for (const pushed of await pushImage(context, reference, { quiet })) {
+      tellPushed(context, reference, pushed, quiet);
+      digest = pushed.Digest;
+    }
+  }
+  return digest;
+}
+
+/** In the words of buildx, as far as they mean something here. `digest`: what was pushed. */
+function metadataOf({ imageId, tree, content, tags }: BuildResultLine, digest: string | undefined): Record<string, unknown> {
   return {
+    ...(digest === undefined ? {} : { 'containerimage.digest': digest }),
     ...(imageId === undefined ? {} : { 'containerimage.config.digest': imageId }),
     ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
     'slipway.tree': tree,

@@ -1,8 +1,7 @@
-import type { CopyBody, CopyLine, PushAux, SearchResult, TagsAnswer } from '../../api-types/registry.ts';
+import type { CopyBody, CopyLine, SearchResult, TagsAnswer } from '../../api-types/registry.ts';
 import { canonical, parseReference, repositoryOf, withDefaultTag } from '../../oci/reference.ts';
-import { route } from '../client/client.ts';
 import { readToResult } from '../client/lines.ts';
-import { type Context, defineCommand } from '../command.ts';
+import { defineCommand } from '../command.ts';
 import { boolean, integer, text, usageError } from '../flags.ts';
 import { formatFlag, printListing } from '../format/listing.ts';
 import { ellipsis, humanSize } from '../format/units.ts';
@@ -11,7 +10,8 @@ import { layersFlag, layersQuery } from '../parse/layers.ts';
 import { authHeader, authsHeader } from '../registry/headers.ts';
 import { transferView } from '../transfer/progress.ts';
 import { fullName, pullImage } from '../transfer/pull.ts';
-import { cancellable, followTransfer } from '../transfer/stream.ts';
+import { pushImage, tellPushed } from '../transfer/push.ts';
+import { cancellable } from '../transfer/stream.ts';
 
 const contentTrust = boolean('As Docker’s: signatures of that kind are not checked');
 const quietFlag = boolean('Print only the name', { short: 'q' });
@@ -78,43 +78,20 @@ export const push = defineCommand({
     if (allTags && given.tag !== undefined) throw usageError('tag can’t be used with --all-tags/-a');
     const reference = allTags ? given : withDefaultTag(given);
     if (!allTags && !flags.quiet && given.tag === undefined) context.output.error('Using default tag: latest\n');
-    const view = transferView(context, flags.quiet === true);
-    const pushed: PushAux[] = [];
-    const { explain, format, compression } = flags;
-    {
-      using cancel = cancellable(view);
-      const response = await context.client.call('POST', route`/images/${repositoryOf(reference)}/push`, {
-        query: {
-          tag: reference.tag,
-          format,
-          layers: layersQuery(flags.layers),
-          compression,
-          explain,
-          slipway: 1,
-          platform: platformJson(flags.platform),
-        },
-        headers: authHeader(context, reference),
-        signal: cancel.signal,
-      });
-      await followTransfer(response, view, { onAux: (aux) => pushed.push(aux as PushAux) });
-    }
+    const { explain, format, compression, quiet } = flags;
+    const layers = layersQuery(flags.layers);
+    const pushed = await pushImage(context, reference, {
+      format,
+      layers,
+      compression,
+      explain,
+      quiet,
+      platform: platformJson(flags.platform),
+    });
     if (explain) for (const { Explanation = [] } of pushed) for (const line of Explanation) context.output.line(line);
-    else for (const each of pushed) printPushed(context, each, canonical({ ...reference, tag: each.Tag }), flags.quiet === true);
+    else for (const each of pushed) context.output.line(tellPushed(context, reference, each, quiet === true));
   },
 });
-
-function printPushed(
-  { output }: Context,
-  { Explanation = [], BytesSent = 0, ImageBytes = 0 }: PushAux,
-  name: string,
-  quiet: boolean,
-): void {
-  if (!quiet) {
-    for (const line of Explanation) output.error(`${line}\n`);
-    output.error(`Sent ${humanSize(BytesSent)} of an image of ${humanSize(ImageBytes)}\n`);
-  }
-  output.line(name);
-}
 
 /** The API takes it as JSON. */
 function platformJson(given: string | undefined): string | undefined {
