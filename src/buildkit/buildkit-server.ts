@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Builder } from '../build/port.ts';
 import type { Store } from '../store/port.ts';
-import type { Archives } from '../transport/port.ts';
+import type { Archives, Transfers } from '../transport/port.ts';
 import { bridgeService } from './control/bridge-service.ts';
 import { controlService } from './control/control-service.ts';
 import { BuildHistory } from './control/history.ts';
@@ -24,6 +24,7 @@ export type BuildKitOptions = {
   store: Store;
   builder: Builder;
   archives: Pick<Archives, 'save' | 'exportTree'>;
+  transfers: Pick<Transfers, 'push'>;
   worker: WorkerFacts;
   onImage: ImageMade;
   shutdown: AbortSignal;
@@ -36,10 +37,10 @@ export class BuildKitServer implements BuildKit {
   readonly #solver: SolveRunner;
   readonly #server: GrpcServer;
 
-  constructor({ store, builder, archives, worker, onImage, shutdown }: BuildKitOptions) {
+  constructor({ store, builder, archives, transfers, worker, onImage, shutdown }: BuildKitOptions) {
     const memory = new FolderMemory(join(store.paths.root, 'build/session-folders.json'));
     const files = new SessionFiles({ store, memory });
-    const exporters = new Exporters({ store, archives, files, onImage });
+    const exporters = new Exporters({ store, archives, transfers, files, onImage });
     const jobs = this.#jobs;
     this.#solver = new SolveRunner({ builder, store, sessions: this.#sessions, files, exporters, jobs });
     const solver = this.#solver;
@@ -72,7 +73,7 @@ export class BuildKitServer implements BuildKit {
     told.catch(() => undefined);
     try {
       const response = await solved;
-      return { imageId: response['containerimage.digest'] };
+      return { imageId: response['containerimage.config.digest'] };
     } finally {
       // What was told up to the end goes out before the end itself.
       await told.catch(() => undefined);

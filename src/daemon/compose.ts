@@ -187,6 +187,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     store,
     builder: recorded,
     archives,
+    transfers,
     worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
     onImage: (image, tags) => tellBuilt(events, image, tags),
     shutdown,

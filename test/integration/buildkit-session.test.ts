@@ -16,7 +16,10 @@ import { Channel } from '../../src/buildkit/grpc/channel.ts';
 import { frame } from '../../src/buildkit/grpc/frames.ts';
 import { SessionAgents, SessionSecrets, sessionCredentials } from '../../src/buildkit/session/providers.ts';
 import { Sessions } from '../../src/buildkit/session/sessions.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import { canonical } from '../../src/oci/reference.ts';
 import { ArchiveService } from '../../src/transport/archives/service.ts';
+import type { Transfers } from '../../src/transport/port.ts';
 import {
   begin,
   type Call,
@@ -35,6 +38,20 @@ import {
 import { type BuildBench, openBuilds } from '../support/builds.ts';
 import { transportParts } from '../support/transport.ts';
 
+const pushes: Pick<Transfers, 'push'> & { pushed: string[] } = {
+  pushed: [],
+  async push({ reference, auth, image }) {
+    this.pushed.push(`${canonical(reference)} as ${auth?.username ?? 'nobody'}`);
+    const digest = `sha256:${'5'.repeat(64)}` as Digest;
+    return {
+      digest,
+      manifest: { mediaType: 'application/json', digest, size: 1 },
+      sizeBytes: image.sizeBytes,
+      bytesSent: 0,
+      explanation: [],
+    };
+  },
+};
 const skip = process.getuid?.() !== 0 && 'needs root';
 const dockerfile = (text: string) => () => [{ path: 'Dockerfile', content: text }];
 
@@ -49,6 +66,7 @@ describe('a session that a client offers', { skip }, () => {
       store: bench.store,
       builder: bench.engine,
       archives: new ArchiveService(transportParts(bench.store)),
+      transfers: pushes,
       worker: { id: 'w', version: '1', hostname: 'h', snapshotter: 'erofs-overlay' },
       onImage: () => undefined,
       shutdown: stopped.signal,
@@ -303,6 +321,23 @@ describe('a session that a client offers', { skip }, () => {
     nothingLeft();
   });
 
+  test('is asked for credentials where the image is to be pushed', async () => {
+    const credentials: Call = (stream) =>
+      stream.on('data', () =>
+        reply(stream, toBinary(CredentialsResponseSchema, create(CredentialsResponseSchema, { Username: 'me', Secret: 'x' }))),
+      );
+    const folders = { dockerfile: dockerfile('FROM scratch\nENV A=1\n'), context: () => [] };
+    const session = await new FakeSession('pushing', {
+      [diffCopy]: filesOf(folders),
+      '/moby.filesync.v1.Auth/Credentials': credentials,
+    }).open(buildkit);
+    const { imageId } = await build(session, {
+      exporters: [{ type: 'moby', attrs: { name: 'reg.example/a,reg.example/b:2', push: 'true' } }],
+    });
+    assert.deepEqual(pushes.pushed, ['reg.example/a:latest as me', 'reg.example/b:2 as me']);
+    assert.equal(imageId, (await bench.store.images.resolve('reg.example/b:2')).id);
+  });
+
   test('has an id of its own, and is waited for', async () => {
     const session = await new FakeSession('twice', {}).open(buildkit);
     await assert.rejects(
@@ -376,6 +411,7 @@ describe('the connection on which a client asks for builds', { skip }, () => {
       store: bench.store,
       builder: bench.engine,
       archives: new ArchiveService(transportParts(bench.store)),
+      transfers: pushes,
       worker: { id: 'w', version: '1.2.3', hostname: 'h', snapshotter: 'erofs-overlay' },
       onImage: () => undefined,
       shutdown: new AbortController().signal,

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { EngineError } from '../../base/errors.ts';
 import { digestOf, sha256 } from '../../oci/digest.ts';
 import { type Definition, DefinitionSchema, OpSchema } from '../gen/solver_pb.ts';
+import { malformed } from '../grpc/frames.ts';
 
 /** Of a source that is the result of a build that still runs. Nobody else reads it. */
 const scheme = 'slipway-result://';
@@ -22,10 +23,7 @@ export function defineResult({ job, ref }: ResultAddress): Definition {
 
 /** InvalidArgument `GRAPH_UNSUPPORTED` for every other graph. */
 export function readResultDefinition(definition: Definition, name: string): ResultAddress {
-  const sources = definition.def.flatMap((bytes) => {
-    const { op } = fromBinary(OpSchema, bytes);
-    return op.case === 'source' ? [op.value.identifier] : [];
-  });
+  const sources = definition.def.flatMap(sourcesOf);
   const [source = '', ...others] = sources;
   const [job, ref, ...rest] = source.startsWith(scheme) ? source.slice(scheme.length).split('/') : [];
   if (job !== undefined && ref !== undefined && rest.length === 0 && others.length === 0 && definition.def.length === 2)
@@ -33,4 +31,13 @@ export function readResultDefinition(definition: Definition, name: string): Resu
   throw new EngineError('InvalidArgument', 'GRAPH_UNSUPPORTED', `the input "${name}" is a graph in the form of LLB, which is not taken`, {
     hint: 'Results of other builds are, and Dockerfiles.',
   });
+}
+
+function sourcesOf(bytes: Uint8Array): string[] {
+  try {
+    const { op } = fromBinary(OpSchema, bytes);
+    return op.case === 'source' ? [op.value.identifier] : [];
+  } catch (error) {
+    throw malformed(`an operation cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }

@@ -1,17 +1,19 @@
 import { EngineError } from '../../base/errors.ts';
 import type { BuildResult } from '../../build/port.ts';
-import { canonical, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import { canonical, familiar, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import type { ImageRecord, Store } from '../../store/port.ts';
-import type { Archives } from '../../transport/port.ts';
+import type { Archives, Transfers } from '../../transport/port.ts';
 import type { BuildJob } from '../control/jobs.ts';
 import type { SessionFiles } from '../filesync/session-files.ts';
 import type { ExportRequest, ImageMade } from '../port.ts';
+import { sessionCredentials } from '../session/providers.ts';
 import { sendStream } from './file-send.ts';
 
 type Results = ReadonlyMap<string, BuildResult>;
 type Options = {
   store: Pick<Store, 'images' | 'trees'>;
   archives: Pick<Archives, 'save' | 'exportTree'>;
+  transfers: Pick<Transfers, 'push'>;
   files: SessionFiles;
   onImage: ImageMade;
 };
@@ -54,7 +56,10 @@ export class Exporters {
         return {};
       case 'moby':
       case 'image':
-        return job.progress.step('exporting to image', () => this.#image(exporter, results));
+        return {
+          ...(await job.progress.step('exporting to image', () => this.#image(exporter, results))),
+          ...(await this.#push(job, exporter, results)),
+        };
       case 'docker':
       case 'oci':
         return job.progress.step(`exporting to ${exporter.type} image format`, (report) =>
@@ -75,6 +80,30 @@ export class Exporters {
     for (const name of names) await this.#options.store.images.tag(name, image.id);
     this.#options.onImage(image, names);
     return { ...answer(image), ...(attrs.name === undefined || attrs.name === '' ? {} : { 'image.name': attrs.name }) };
+  }
+
+  /** Newer clients leave it to the builder, older ones push by themselves: what is there already goes quickly. */
+  async #push(job: BuildJob, { attrs }: ExportRequest, results: Results): Promise<Record<string, string>> {
+    if (!isTrue(attrs.push)) return {};
+    const image = imageOf(single(results));
+    let digest: string | undefined;
+    for (const name of namesOf(attrs)) {
+      const reference = parseReference(name);
+      const auth = await sessionCredentials(job.session, reference);
+      const pushed = await job.progress.step(`pushing ${familiar(reference)}`, (report) =>
+        this.#options.transfers.push(
+          { image, reference, auth },
+          {
+            signal: job.signal,
+            onProgress: ({ id, status, current, total }) => {
+              if (id !== undefined && current !== undefined) report(`${status} ${id}`, current, total);
+            },
+          },
+        ),
+      );
+      digest = pushed.digest;
+    }
+    return digest === undefined ? {} : { 'containerimage.digest': digest };
   }
 
   async #archive(
@@ -127,6 +156,10 @@ export class Exporters {
 }
 
 type Report = (status: string, current: number) => void;
+
+function isTrue(value: string | undefined): boolean {
+  return value === 'true' || value === '1';
+}
 
 function single(results: Results): BuildResult {
   const [result, ...others] = results.values();
