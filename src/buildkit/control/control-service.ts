@@ -24,6 +24,8 @@ export function controlService({ solver, jobs, history, worker, shutdown }: Cont
           frontend: request.Frontend,
           frontendAttrs: request.FrontendAttrs,
           exporters: exportersOf(request),
+          // A cache inside the image is what the image is here anyway.
+          cacheExports: (request.Cache?.Exports ?? []).map(({ Type }) => Type).filter((type) => type !== 'inline'),
         };
         const run = () => solver.solve(solve, stopOf(context));
         return create(SolveResponseSchema, { ExporterResponse: request.Internal ? await run() : await history.record(solve, run) });

@@ -23,7 +23,13 @@ export type FrontendRun = {
 };
 
 /** With the frontend '' it is the client that drives the build, through LLBBridge. */
-export type Solve = FrontendRun & { ref: string; session: string; exporters: readonly ExportRequest[] };
+export type Solve = FrontendRun & {
+  ref: string;
+  session: string;
+  exporters: readonly ExportRequest[];
+  /** Kinds of caches that the client wants written. */
+  cacheExports?: readonly string[] | undefined;
+};
 
 export type SolveOptions = {
   builder: Builder;
@@ -57,6 +63,8 @@ export class SolveRunner {
       const stop = AbortSignal.any([signal, session.channel.closed]);
       const job = new BuildJob({ ref: solve.ref, exporters: solve.exporters, session, progress, signal: stop });
       jobs.open(job);
+      for (const kind of solve.cacheExports ?? [])
+        progress.event({ kind: 'warning', message: `the cache is not written (${kind}): it has no form that BuildKit reads` });
       const results = solve.frontend === '' ? await this.#gateway(job) : new Map([['', await this.run(job, solve, job.signal)]]);
       return await exporters.export(job, results);
     } catch (error) {
@@ -91,6 +99,7 @@ export class SolveRunner {
     return await builder.build(
       {
         ...request.build,
+        ...(rewritesTimes(job.exporters) ? { timestamps: 'epoch' as const } : {}),
         dockerfile: text === undefined ? { path: request.filename } : { text, name: request.filename },
         tags: exporters.names(job.exporters),
         output: { kind: exporters.wantImage(job.exporters) ? 'image' : 'tree' },
@@ -179,6 +188,11 @@ class BuildSteps {
     this.#contexts.set(name, event.vertex);
     this.#progress.event({ ...event, name: name === '' ? '[internal] load build context' : `[context ${name}] load from client` });
   }
+}
+
+/** Times of files up to SOURCE_DATE_EPOCH, as BuildKit's exporters do it. */
+function rewritesTimes(exporters: readonly ExportRequest[]): boolean {
+  return exporters.some(({ attrs }) => ['true', '1'].includes(attrs['rewrite-timestamp'] ?? ''));
 }
 
 function checkFrontend(frontend: string, attrs: Readonly<Record<string, string>>): void {

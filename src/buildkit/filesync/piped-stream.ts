@@ -9,7 +9,7 @@ import { malformed } from '../grpc/frames.ts';
 import { statusOf } from '../grpc/status.ts';
 
 /** A client that sends nothing for that long, though something is due, holds a thread for nothing. */
-const idleMs = 300_000;
+const idleMs = 120_000;
 /** How long the peer may take to end a stream of which everything has come. */
 const endMs = 5_000;
 /** How long it may take to say why it ended one too soon. */

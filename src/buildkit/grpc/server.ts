@@ -4,7 +4,7 @@ import type { ConnectRouter } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 
 /** Requests have options and paths in them, never files. */
-const maxMessageBytes = 8 * 1024 * 1024;
+const maxMessageBytes = 4 * 1024 * 1024;
 
 /** A gRPC server without a listener: connections are handed to it. */
 export class GrpcServer {
@@ -22,7 +22,7 @@ export class GrpcServer {
       // An answer is never compressed: the peer is on this host, or its TLS costs more.
       acceptCompression: [],
     });
-    this.#server = createServer({ settings: { maxConcurrentStreams: 250 }, maxSessionInvalidFrames: 100 }, handler);
+    this.#server = createServer({ settings: { maxConcurrentStreams: 100 }, maxSessionInvalidFrames: 100 }, handler);
     this.#server.on('session', (session) => {
       this.#sessions.add(session);
       session.on('error', () => session.destroy());
