@@ -176,6 +176,20 @@ test('a large file that changed all over comes as a delta to the old one, and wi
   await assertWhole(fresh, whole.tree);
 });
 
+test('of a lock file that changed here and there the changes come, and not the chunks around them', async () => {
+  await using there = await openStoreForTest();
+  await using here = await openStoreForTest();
+  const lines = Array.from({ length: 6_000 }, (_, at) => `package-${at}: ${noise(24, `hash ${at}`).toString('base64')}`);
+  const first = await publish(there, await treeOf(there, [file('lock', lines.join('\n'))]));
+  await new StoreChunkedForm(here).pull(first.repository, first.found);
+  for (let at = 0; at < lines.length; at += 500) lines[at] = `package-${at}: another one`;
+  const next = await publishNext(there, first, await treeOf(there, [file('lock', lines.join('\n'))]));
+  const pulled = await new StoreChunkedForm(here).pull(first.repository, next.found, { near: [first.tree.id] });
+  assert.deepEqual(pulled.tree, next.tree);
+  assert.ok(pulled.bytesReceived < 10_000, `${pulled.bytesReceived} bytes came`);
+  await assertWhole(here, pulled.tree);
+});
+
 test('a layer that was made elsewhere has no table: it is fetched whole and unpacked', async () => {
   await using there = await openStoreForTest();
   await using here = await openStoreForTest();

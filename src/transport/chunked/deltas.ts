@@ -14,18 +14,21 @@ import { ChunkedType } from './port.ts';
 import { FileChunks } from './stream/file-chunks.ts';
 import { keptStream } from './stream/receive.ts';
 
-/** Smaller files are fetched chunk by chunk. */
-const leastBytes = 1 << 20;
+/** Smaller files are one chunk, and soon fetched. Lock files and the like, of a few hundred KiB with a change here and there, are what this is worth most for. */
+const leastBytes = 1 << 15;
 /** A delta is kept when it has at most this share of what the plain chunks have. */
 const keptShare = 0.7;
 /** What one push looks at: more would take longer than it saves. */
 const maxBytesLookedAt = 2 * 1024 ** 3;
-/** The match finder has to see all of a dictionary: by default it sees 2 MiB of window and a table of thousands. */
-const deltaParams = {
-  [constants.ZSTD_c_compressionLevel]: 1,
-  [constants.ZSTD_c_windowLog]: 24,
-  [constants.ZSTD_c_hashLog]: 22,
-};
+/** The match finder has to see all of a dictionary: by default it sees 2 MiB of window and a table of thousands. `bytes`: of dictionary and content. */
+function deltaParams(bytes: number): Record<number, number> {
+  const log = Math.min(24, Math.max(14, Math.ceil(Math.log2(bytes + 1))));
+  return {
+    [constants.ZSTD_c_compressionLevel]: 1,
+    [constants.ZSTD_c_windowLog]: log,
+    [constants.ZSTD_c_hashLog]: Math.min(22, log),
+  };
+}
 
 const compress = promisify(zstdCompress) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
 
@@ -33,7 +36,7 @@ type Changed = { before: FileEntry; after: FileEntry };
 type Window = Omit<DeltaFrame, 'at' | 'compressed'> & { readonly fresh: readonly { offset: number; length: number }[] };
 
 /**
- * Deltas of large files that changed at the same path since the previous chunked manifest: windows of the new file, compressed with the corresponding bytes of the old one as dictionary. The plain
+ * Deltas of files that changed at the same path since the previous chunked manifest: windows of the new file, compressed with the corresponding bytes of the old one as dictionary. The plain
  * chunks are in the layers or packs all the same, for whoever lacks the old file.
  */
 export async function makeDeltas(
@@ -56,14 +59,14 @@ export async function makeDeltas(
     }
     if (made.length === 0) return [];
     const blob = list.addMade({ mediaType: ChunkedType.delta, size: file.sizeBytes, digest: file.publish() });
-    explain(`${made.length} large files go as deltas to the versions before, together ${file.sizeBytes} bytes`);
+    explain(`${made.length} changed files go as deltas to the versions before, together ${file.sizeBytes} bytes`);
     return made.map((delta) => ({ blob, ...delta }));
   } finally {
     file.close();
   }
 }
 
-/** Large files that have one path in both trees and other bytes. */
+/** Files of several chunks that have one path in both trees and other bytes. */
 function changedFiles(context: TreeContext, before: Hex, after: Hex): Changed[] {
   const changed: Changed[] = [];
   const seen = new Set<Hex>();
@@ -94,7 +97,7 @@ async function deltaOf(context: TreeContext, { before, after }: Changed, chunks:
     if (bytes === undefined || dictionary === undefined) continue;
     const plain = Buffer.concat(fresh.map(({ offset, length }) => bytes.subarray(offset - window.offset, offset - window.offset + length)));
     const [delta, alone] = await Promise.all([
-      compress(bytes, { dictionary, params: deltaParams }),
+      compress(bytes, { dictionary, params: deltaParams(bytes.length + dictionary.length) }),
       compress(plain, { params: { [constants.ZSTD_c_compressionLevel]: 3 } }),
     ]);
     if (delta.length > keptShare * alone.length) continue;
