@@ -168,7 +168,7 @@ describe('images that travel between Slipway and the tools of others', { skip, t
       const base = join(context, 'base');
       for (const name of ['bin', 'etc/gone', 'home', 'data/deep']) mkdirSync(join(base, name), { recursive: true });
       copyFileSync('/usr/bin/busybox', join(base, 'bin/busybox'));
-      execFileSync('busybox', ['ln', '-s', 'busybox', join(base, 'bin/sh')]);
+      execFileSync('ln', ['-s', 'busybox', join(base, 'bin/sh')]);
       for (const applet of ['rm', 'mkdir', 'chmod', 'ln', 'mv', 'touch']) execFileSync('ln', ['-s', 'busybox', join(base, 'bin', applet)]);
       for (const name of ['etc/gone/old', 'etc/file', 'etc/keep', 'data/deep/file']) writeFileSync(join(base, name), `${name}\n`);
       execFileSync('tar', ['-C', second, '--xattrs', '--xattrs-include=*', '--numeric-owner', '-cf', join(context, 'second.tar'), '.']);

@@ -75,7 +75,7 @@ export function makeAwkwardRoot(top: string): void {
 
   execFileSync('mknod', [at('dev/null'), 'c', '1', '3']);
   execFileSync('mknod', [at('dev/disk'), 'b', '259', '70000']);
-  execFileSync('mkfifo', [at('dev/fifo')]);
+  execFileSync('mknod', [at('dev/fifo'), 'p']);
 
   lchownSync(at('var/log'), 101, 4);
   lchownSync(at('etc/conf.d'), 3_000_000, 4_000_000);
