@@ -1,46 +1,29 @@
 import { createHash } from 'node:crypto';
-import { readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { basename, join } from 'node:path';
-import manifest from '../../package.json' with { type: 'json' };
-import { PluginAuthorization } from '../api/authorization/plugin-authorization.ts';
+import { join } from 'node:path';
 import type { Authorization } from '../api/authorization/port.ts';
 import { EventBus } from '../api/event-bus.ts';
 import { tellBuilt, tellTransfer } from '../api/image-events.ts';
-import type { EngineInfo, Services } from '../api/services.ts';
-import type { BootstrapRequest } from '../api-types/own.ts';
-import { EngineError } from '../base/errors.ts';
+import type { Services } from '../api/services.ts';
 import { BuildEngine } from '../build/engine.ts';
 import { BuildHistory } from '../build/history/history.ts';
 import { RecordedBuilder } from '../build/history/recorded-builder.ts';
 import type { ImageFetcher } from '../build/port.ts';
 import { BuildKitServer } from '../buildkit/buildkit-server.ts';
-import { crunPrefix } from '../host/crun.ts';
-import { inspectHost } from '../host/inspect.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
-import { CniDriver } from '../network/drivers/cni.ts';
-import type { NetworkDriver } from '../network/drivers/port.ts';
-import { WireDriver } from '../network/drivers/wire.ts';
 import { LocalNetworks } from '../network/local-networks.ts';
 import { HostPlugins } from '../plugins/host-plugins.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
-import { OciRuntime } from '../runtime/drivers/oci-runtime.ts';
 import { ContainerEngine } from '../runtime/engine.ts';
 import { RuntimePaths } from '../runtime/paths.ts';
 import type { RuntimeSettings } from '../runtime/spec/facts.ts';
 import { StepProcessRunner } from '../runtime/steps/step-runner.ts';
-import { chooseSnapshotter, type SnapshotterChoice, type SnapshotterName } from '../snapshot/choose.ts';
-import { ErofsOverlaySnapshotter } from '../snapshot/drivers/erofs-overlay.ts';
-import { HardlinkOverlaySnapshotter } from '../snapshot/drivers/hardlink-overlay.ts';
-import type { SnapshotterOptions } from '../snapshot/drivers/overlay-snapshotter.ts';
-import type { Snapshotter } from '../snapshot/port.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
-import { bootstrapDebian } from '../transport/bootstrap.ts';
 import { StoreChunkedForm } from '../transport/chunked/service.ts';
 import { StoreLayerMaker } from '../transport/layers/maker.ts';
 import type { TransferProgress } from '../transport/port.ts';
@@ -57,7 +40,9 @@ import { findPrograms, type Programs } from './choose.ts';
 import type { DaemonConfig } from './config.ts';
 import { tellContainer } from './container-events.ts';
 import { containerSettings } from './container-settings.ts';
+import { bootstrap, describeEngine, hostReport } from './describe.ts';
 import { diskUsage, folderBytes } from './disk-usage.ts';
+import { makeAuthorization, makeNetworkDrivers, makeRuntime, makeRuntimes, makeSnapshotter, pickSnapshotter } from './drivers.ts';
 import { databaseEntry, workerEntry } from './entries.ts';
 import type { Logger } from './log.ts';
 
@@ -77,7 +62,7 @@ export type Engine = {
 
 type Options = { log: Logger; shutdown: AbortSignal };
 
-/** The one place where things are made. Every driver of the engine is constructed here, with plain `new`. */
+/** The one place where things are made: every driver of the engine is constructed here, or in drivers.ts where the configuration chooses, with plain `new`. */
 export async function composeEngine(config: DaemonConfig, options: Options): Promise<Engine> {
   const { version: cgroupVersion } = new Cgroups();
   const programs = findPrograms(config);
@@ -271,106 +256,4 @@ async function leaveHost({
   if (inUse) return;
   await networks.dismantle();
   await new Cgroups().remove(`/slipway-${rootId}`);
-}
-
-/** Beside bridges, which the engine itself makes. */
-function makeNetworkDrivers({ network }: DaemonConfig, log: Logger): Map<string, NetworkDriver> {
-  return new Map<string, NetworkDriver>([
-    ['macvlan', new WireDriver('macvlan')],
-    ['ipvlan', new WireDriver('ipvlan')],
-    [
-      'cni',
-      new CniDriver({
-        configDirectory: network.cniConfig ?? '/etc/cni/net.d',
-        pluginDirectories: network.cniPlugins ?? ['/usr/lib/cni', '/opt/cni/bin'],
-        log: (message) => log.warn(message),
-      }),
-    ],
-  ]);
-}
-
-function makeAuthorization({ authorizationPlugins: names }: DaemonConfig, plugins: HostPlugins, log: Logger): Authorization | undefined {
-  if (names.length === 0) return undefined;
-  const onFailure = (plugin: string, error: unknown) => log.error({ err: error, plugin }, 'an authorization plugin could not be asked');
-  return new PluginAuthorization({ names, plugins, onFailure });
-}
-
-function makeRuntimes(config: DaemonConfig, programs: Programs, cgroupDriver: RuntimeSettings['cgroupDriver']) {
-  const make = (name: string): [string, OciRuntime] => [
-    name,
-    makeRuntime(programs, name, join(config.run, 'runtime', name), cgroupDriver === 'systemd'),
-  ];
-  return { default: programs.defaultRuntime, all: new Map(Object.keys(programs.runtimes).map(make)) };
-}
-
-function makeRuntime(programs: Programs, name: string, root: string, systemdCgroup = false): OciRuntime {
-  const { path = name, args } = programs.runtimes[name] ?? {};
-  const prefix = basename(path) === 'crun' ? crunPrefix() : undefined;
-  return new OciRuntime({ name, command: path, args, root, systemdCgroup, prefix });
-}
-
-function pickSnapshotter(config: DaemonConfig, store: Store): SnapshotterChoice {
-  if (config.snapshotter !== undefined) return { name: config.snapshotter, reason: 'the configuration names it' };
-  return chooseSnapshotter({ workDirectory: store.paths.tmp, runDirectory: config.run, used: usedSnapshotter(store.paths) });
-}
-
-function usedSnapshotter({ erofs, inodes }: Store['paths']): SnapshotterName | undefined {
-  if (readdirSync(erofs).length > 0) return 'erofs-overlay';
-  return readdirSync(inodes).length > 0 ? 'hardlink-overlay' : undefined;
-}
-
-function makeSnapshotter(name: SnapshotterName, options: SnapshotterOptions): Snapshotter {
-  return name === 'erofs-overlay' ? new ErofsOverlaySnapshotter(options) : new HardlinkOverlaySnapshotter(options);
-}
-
-function describeEngine(
-  config: DaemonConfig,
-  made: { rootId: string; snapshotter: string; programs: Programs; cgroupVersion: 1 | 2; cgroupDriver: 'cgroupfs' | 'systemd' },
-): EngineInfo {
-  const { programs } = made;
-  return {
-    version: manifest.version,
-    gitCommit: '',
-    id: made.rootId,
-    root: config.root,
-    snapshotter: made.snapshotter,
-    runtimes: programs.runtimes,
-    defaultRuntime: programs.defaultRuntime,
-    cgroupVersion: made.cgroupVersion === 1 ? '1' : '2',
-    cgroupDriver: made.cgroupDriver,
-    cdiDirs: config.cdiDirs,
-    seccompProfile: config.seccompProfile ?? 'builtin',
-    usernsRemap: config.usernsRemap !== undefined,
-    initPath: programs.init,
-    authorizationPlugins: config.authorizationPlugins,
-    monitorPath: programs.conmon,
-    debug: config.logLevel === 'debug',
-    startedAtMs: Date.now(),
-  };
-}
-
-function hostReport(config: DaemonConfig, snapshotter: SnapshotterChoice, remap: Remap | undefined) {
-  return inspectHost({
-    root: config.root,
-    run: config.run,
-    snapshotter: { name: snapshotter.name, why: snapshotter.reason },
-    defaultRuntime: config.defaultRuntime,
-    runtimes: config.runtimes,
-    cgroupDriver: config.cgroupDriver,
-    usernsRemap: config.usernsRemap,
-    remap,
-    cdiDirs: config.cdiDirs,
-    paths: { conmon: config.conmon, init: config.init, 'aardvark-dns': config.network.aardvarkDns },
-  });
-}
-
-/** The only distribution so far; others are refused by name. */
-function bootstrap(store: Store, request: BootstrapRequest, onOutput: (line: string) => void, signal: AbortSignal) {
-  const { distribution, suite, include, mirror, reference: tag, noCache: refresh, hostCertificates } = request;
-  if (distribution !== 'debian') {
-    throw new EngineError('Unsupported', 'DISTRIBUTION_UNSUPPORTED', `there is no way to make a base of "${distribution}"`, {
-      hint: 'The one distribution so far is debian.',
-    });
-  }
-  return bootstrapDebian(store, { suite, include, mirror, tag, refresh, hostCertificates, signal, onOutput });
 }
