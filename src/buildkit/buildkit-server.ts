@@ -56,7 +56,7 @@ export class BuildKitServer implements BuildKit {
     return this.#sessions.attach(offer, connect);
   }
 
-  serve(socket: Socket): void {
+  async serve(socket: Socket): Promise<void> {
     this.#server.serve(socket);
   }
 

@@ -28,7 +28,7 @@ export interface BuildKit {
   /** The daemon is the client here: it calls what the peer serves. Resolves when the connection is over. Conflict `SESSION_EXISTS`, before any byte. */
   attachSession(offer: SessionOffer, connect: () => Promise<Socket>): Promise<void>;
   /** The daemon serves Control, LLBBridge and Health on it until either side closes. */
-  serve(socket: Socket): void;
+  serve(socket: Socket): Promise<void>;
   /** `onStatus` gets encoded `moby.buildkit.v1.StatusResponse` messages; the next one comes when it is done with one. */
   build(
     build: SessionBuild,

@@ -9,7 +9,7 @@ import { BuildEngine } from '../build/engine.ts';
 import { BuildHistory } from '../build/history/history.ts';
 import { RecordedBuilder } from '../build/history/recorded-builder.ts';
 import type { ImageFetcher } from '../build/port.ts';
-import { BuildKitServer } from '../buildkit/buildkit-server.ts';
+import { BuildKitOnDemand } from '../buildkit/on-demand.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
@@ -168,14 +168,17 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     cgroupVersion,
     cgroupDriver: settings.cgroupDriver,
   });
-  const buildkit = new BuildKitServer({
-    store,
-    builder: recorded,
-    archives,
-    transfers,
-    worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
-    onImage: (image, tags) => tellBuilt(events, image, tags),
-    shutdown,
+  const buildkit = new BuildKitOnDemand(async () => {
+    const { BuildKitServer } = await import('../buildkit/buildkit-server.ts');
+    return new BuildKitServer({
+      store,
+      builder: recorded,
+      archives,
+      transfers,
+      worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
+      onImage: (image, tags) => tellBuilt(events, image, tags),
+      shutdown,
+    });
   });
   const services: Services = {
     store,

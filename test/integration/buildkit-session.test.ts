@@ -418,7 +418,7 @@ describe('the connection on which a client asks for builds', { skip }, () => {
     });
     const [near, far] = await socketPair();
     far.on('end', () => far.destroy());
-    buildkit.serve(far);
+    await buildkit.serve(far);
     const channel = new Channel(near);
     const control = channel.client(Control);
     assert.equal((await channel.client(Health).check({})).status, ServingStatus.SERVING);

@@ -18,7 +18,7 @@ export function buildkitRoutes(app: FastifyInstance, services: Services): void {
   // The client asks for builds.
   app.post('/grpc', async (request, reply) => {
     checkUpgrade(request);
-    buildkit.serve(await hijackSocket(request, reply, shutdown));
+    await buildkit.serve(await hijackSocket(request, reply, shutdown));
   });
 }
 
