@@ -52,7 +52,7 @@ const web = containerRecord({
   ports: [{ hostIp: '', hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
 });
 const containers = (methods: Partial<Containers> = {}) =>
-  partial<Containers>('containers', { list: async () => [web], get: async () => web, ...methods });
+  partial<Containers>('containers', { list: async () => [web], get: async () => web, execs: async () => [], ...methods });
 const networks = (methods: Partial<Networks> = {}) =>
   partial<Networks>('networks', {
     list: async () => [bridge, own],

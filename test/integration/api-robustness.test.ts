@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { EngineError } from '../../src/base/errors.ts';
 import type { Builder } from '../../src/build/port.ts';
 import type { Containers } from '../../src/runtime/port.ts';
+import type { Transfers } from '../../src/transport/port.ts';
 import { client } from './api-client.ts';
 import { FakeContainers, partial } from './api-fakes.ts';
 import { Client, serve } from './api-serve.ts';
@@ -143,7 +144,14 @@ test('a POST needs a type for a body that it has, and none for one that it has n
 
 test('credentials that cannot be read are as good as none', async (t) => {
   const builder: Builder = { build: async () => Promise.reject(new EngineError('InvalidArgument', 'X', 'no Dockerfile')) };
-  const call = client(t, { builder });
+  const given: unknown[] = [];
+  const transfers = partial<Transfers>('transfers', {
+    pull: async ({ auth }) => {
+      given.push(auth);
+      throw new EngineError('NotFound', 'MANIFEST_UNKNOWN', 'manifest unknown');
+    },
+  });
+  const call = client(t, { builder, transfers });
   for (const value of ['%%%', 'bnVsbA==', 'e30', Buffer.from('[1').toString('base64'), 'A'.repeat(10_000)]) {
     assert.equal((await call('POST', '/images/create?fromImage=x', undefined, { 'x-registry-auth': value })).status, 404);
     assert.equal(
@@ -151,6 +159,7 @@ test('credentials that cannot be read are as good as none', async (t) => {
       'no Dockerfile',
     );
   }
+  assert.deepEqual(new Set(given.map((auth) => JSON.stringify(auth ?? {}))), new Set(['{}']));
 });
 
 test('a failure inside the engine is told without what is inside', async (t) => {
