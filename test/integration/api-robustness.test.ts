@@ -153,7 +153,7 @@ test('credentials that cannot be read are as good as none', async (t) => {
   });
   const call = client(t, { builder, transfers });
   for (const value of ['%%%', 'bnVsbA==', 'e30', Buffer.from('[1').toString('base64'), 'A'.repeat(10_000)]) {
-    assert.equal((await call('POST', '/images/create?fromImage=x', undefined, { 'x-registry-auth': value })).status, 404);
+    assert.equal((await call('POST', '/images/create?fromImage=x&tag=1', undefined, { 'x-registry-auth': value })).status, 404);
     assert.equal(
       (await call('POST', '/build', '', { 'x-registry-config': value, 'content-type': 'application/x-tar' })).json().message,
       'no Dockerfile',
