@@ -10,6 +10,9 @@ export type FramePart = {
   readonly chunk?: (Chunk & { readonly at: number }) | undefined;
   /** 32 bits that depend on nothing but what the part says: whether the frame may end after it. */
   readonly mark: number;
+  /** The frame before ends here, or this one does: a large file has frames of its own, so that whoever has most of it need not fetch it with the small ones beside it. */
+  readonly opens?: boolean | undefined;
+  readonly closes?: boolean | undefined;
   /** Writes all of it. Called once, before the next part is asked for. */
   write(target: Buffer, at: number): void;
 };
@@ -47,14 +50,15 @@ export function* cutFrames(parts: Iterable<FramePart>, memory: FrameMemory): Gen
     return frame;
   };
   for (const part of parts) {
-    if (buffer !== undefined && length + part.length > frameSizes.maxBytes) yield finish(buffer);
+    if (buffer !== undefined && (part.opens || length + part.length > frameSizes.maxBytes)) yield finish(buffer);
     buffer ??= memory.take(part.length);
     part.write(buffer, length);
     const { chunk } = part;
     if (chunk !== undefined) chunks.push({ id: chunk.id, length: chunk.length, offset: length + chunk.at });
     length += part.length;
     // The longer a part, the more likely that the frame ends with it: one end in `spreadBytes` on average, whether files are small or large.
-    if (length >= frameSizes.minBytes && part.mark < (part.length / frameSizes.spreadBytes) * 0x1_0000_0000) yield finish(buffer);
+    const mayEnd = length >= frameSizes.minBytes && part.mark < (part.length / frameSizes.spreadBytes) * 0x1_0000_0000;
+    if (part.closes || mayEnd) yield finish(buffer);
   }
   if (buffer !== undefined) yield finish(buffer);
 }

@@ -8,7 +8,7 @@ import type { FileEntry, TreeId } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import { checkContent, contentOf, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
 import { cutChunks, fileChunks } from './chunker.ts';
-import type { FramePart } from './cutter.ts';
+import { type FramePart, frameSizes } from './cutter.ts';
 import { chunkIdOf } from './model.ts';
 
 /** A part of an object: one chunk of a pack, as `cutChunks` cuts it. */
@@ -48,13 +48,18 @@ function* partsOfMember(context: TreeContext, { header, path, content }: TreeMem
     };
     return;
   }
+  const isLarge = content.size >= frameSizes.minBytes;
   let before = header;
   let left = content.size;
   const whole = newHash();
   for (const piece of cutChunks(piecesOf(context, path, content, scratch))) {
     left -= piece.length;
     whole.update(piece);
-    yield partOfChunk(before, piece, left === 0 ? padding : none);
+    yield {
+      ...partOfChunk(before, piece, left === 0 ? padding : none),
+      opens: isLarge && before === header,
+      closes: isLarge && left === 0,
+    };
     before = none;
   }
   checkContent(path, content, whole.digest('hex'));
