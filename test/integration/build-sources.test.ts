@@ -343,10 +343,12 @@ async function openGit(t: { after(fn: () => void | Promise<void>): void }) {
   const daemon = spawn('git', ['daemon', '--export-all', '--listen=127.0.0.1', `--port=${port}`, '--reuseaddr', `--base-path=${folder}`], {
     env,
     stdio: 'ignore',
+    detached: true,
   });
   t.after(async () => {
     const ended = new Promise((resolve) => daemon.once('exit', resolve));
-    daemon.kill('SIGKILL');
+    // The group: git starts the daemon as a child of its own.
+    if (daemon.pid !== undefined) process.kill(-daemon.pid, 'SIGKILL');
     await ended;
     rmSync(folder, { recursive: true, force: true });
   });
