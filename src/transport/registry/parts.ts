@@ -6,8 +6,10 @@ import { Retries } from './retry.ts';
 
 export type Part = { offset: number; bytes: Buffer };
 
-/** Reading over a gap of that much costs less than another request. */
+/** Reading over a gap of that much costs less than another request that has to wait for its turn. */
 const maxGapBytes = 128 * 1024;
+/** And of that much, when all requests run at once. */
+const leastGapBytes = 8 * 1024;
 /** Of one request, where it is of several ranges: so much memory it takes, times the requests at once. */
 const maxSpanBytes = 4 * 1024 * 1024;
 const maxAtOnce = 6;
@@ -59,13 +61,18 @@ function checkRanges(target: BlobTarget, ranges: readonly ByteRange[]): void {
   }
 }
 
-/** Neighbours with small gaps become one, up to a size. */
+/** Neighbours with small gaps become one, up to a size: hardly any gaps when few requests do without. */
 export function spansOf(ranges: readonly ByteRange[]): Span[] {
+  const apart = joined(ranges, leastGapBytes);
+  return apart.length <= maxAtOnce ? apart : joined(ranges, maxGapBytes);
+}
+
+function joined(ranges: readonly ByteRange[], gapBytes: number): Span[] {
   const spans: { start: number; end: number; ranges: ByteRange[] }[] = [];
   for (const range of ranges) {
     const end = range.offset + range.length;
     const last = spans.at(-1);
-    if (last !== undefined && range.offset - last.end <= maxGapBytes && end - last.start <= maxSpanBytes) {
+    if (last !== undefined && range.offset - last.end <= gapBytes && end - last.start <= maxSpanBytes) {
       last.ranges.push(range);
       last.end = end;
     } else spans.push({ start: range.offset, end, ranges: [range] });
