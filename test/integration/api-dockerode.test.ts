@@ -139,6 +139,9 @@ describe('dockerode', { skip: cannotRunDaemon, timeout: 120_000 }, () => {
     await assert.rejects(docker.getNetwork('nope').inspect(), { statusCode: 404 });
     await assert.rejects(docker.createContainer({ Image: 'bb:1', name: '../x' }), { statusCode: 400 });
     await assert.rejects(docker.listServices(), { statusCode: 503 });
-    await assert.rejects(docker.pull('127.0.0.1:9/busybox'), { statusCode: 500, message: /dial tcp 127\.0\.0\.1:9: connect: connection refused/ });
+    await assert.rejects(docker.pull('127.0.0.1:9/busybox'), {
+      statusCode: 500,
+      message: /dial tcp 127\.0\.0\.1:9: connect: connection refused/,
+    });
   });
 });
