@@ -1,3 +1,4 @@
+import type { BuildRecordAnswer } from '../api-types/build.ts';
 import type { AuthConfig } from '../api-types/registry.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
@@ -87,23 +88,8 @@ export interface Builder {
   build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult>;
 }
 
-/** A build that is under way or over. `interrupted`: the engine ended under it. */
-export type BuildRecord = {
-  /** Sorts by time. */
-  id: string;
-  /** Of the Dockerfile or build definition. */
-  name: string;
-  tags: string[];
-  target?: string | undefined;
-  startedAtMs: number;
-  finishedAtMs?: number | undefined;
-  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
-  error?: string | undefined;
-  imageId?: string | undefined;
-  tree?: string | undefined;
-  vertices: number;
-  cachedVertices: number;
-};
+/** A build that is under way or over. `interrupted`: the engine ended under it. Ids sort by time. */
+export type BuildRecord = BuildRecordAnswer;
 
 /** Builds of the past, the latest first. */
 export interface BuildRecords {

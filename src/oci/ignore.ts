@@ -26,12 +26,12 @@ type Pattern = {
  * its parents and the last match wins. `#` starts a comment in column 0 only; spaces around a pattern, a byte order mark, a leading `/`,
  * `./`, doubled and trailing slashes do not count; `*` and `?` stop at `/`, `**` does not. Case counts.
  *
- * Throws InvalidArgument `IGNORE_PATTERN_INVALID` with the line number for an unclosed `[`, a trailing backslash or a lone `!`.
+ * `what` is what errors call the lines. Throws InvalidArgument `IGNORE_PATTERN_INVALID` with the line number for an unclosed `[`, a trailing backslash or a lone `!`.
  */
-export function createIgnore(lines: readonly string[]): Ignore {
+export function createIgnore(lines: readonly string[], what = 'the .dockerignore file'): Ignore {
   const patterns: Pattern[] = [];
   lines.forEach((line, index) => {
-    const pattern = parseLine(index === 0 ? line.replace(/^(\u{feff}|\xef\xbb\xbf)/u, '') : line, index + 1);
+    const pattern = parseLine(index === 0 ? line.replace(/^(\u{feff}|\xef\xbb\xbf)/u, '') : line, index + 1, what);
     if (pattern !== undefined) patterns.push(pattern);
   });
   if (patterns.length === 0) return { ignores: () => false, mayContainIncluded: () => false };
@@ -91,37 +91,32 @@ function reachesBelow(pattern: Pattern['names'], names: readonly string[]): bool
   return pattern.length > names.length;
 }
 
-function parseLine(line: string, lineNumber: number): Pattern | undefined {
+function parseLine(line: string, lineNumber: number, what: string): Pattern | undefined {
   if (line.startsWith('#')) return undefined;
   let text = line.trim();
   if (text === '') return undefined;
   const negated = text.startsWith('!');
   if (negated) text = text.slice(1).trim();
-  if (text === '') throw invalid(lineNumber, line, 'nothing follows the "!"');
+  if (text === '') throw invalid({ lineNumber, what }, line, 'nothing follows the "!"');
   const path = cleanPath(text);
   // Docker ignores `.` for historical reasons; `/` names the root, which cannot be left out.
   if (path === '.' || path === '/') return undefined;
   const fault = findFault(path);
-  if (fault !== undefined) throw invalid(lineNumber, line, fault);
+  if (fault !== undefined) throw invalid({ lineNumber, what }, line, fault);
   const bytes = toBytes(path);
   try {
     const names = bytes.split('/').map((name) => (name.includes('**') ? undefined : compile(name as ByteString)));
     return { negated, matches: compile(bytes), names };
   } catch (error) {
-    if (error instanceof SyntaxError) throw invalid(lineNumber, line, 'a range between "[" and "]" runs backwards');
+    if (error instanceof SyntaxError) throw invalid({ lineNumber, what }, line, 'a range between "[" and "]" runs backwards');
     throw error;
   }
 }
 
-function invalid(lineNumber: number, line: string, fault: string): EngineError {
-  return new EngineError(
-    'InvalidArgument',
-    'IGNORE_PATTERN_INVALID',
-    `line ${lineNumber} of the .dockerignore file, "${line.trim()}": ${fault}`,
-    {
-      hint: 'Correct the pattern; a backslash before a character takes it literally.',
-    },
-  );
+function invalid({ lineNumber, what }: { lineNumber: number; what: string }, line: string, fault: string): EngineError {
+  return new EngineError('InvalidArgument', 'IGNORE_PATTERN_INVALID', `line ${lineNumber} of ${what}, "${line.trim()}": ${fault}`, {
+    hint: 'Correct the pattern; a backslash before a character takes it literally.',
+  });
 }
 
 /** Go's filepath.Clean, then without a leading slash. */

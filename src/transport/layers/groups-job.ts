@@ -18,7 +18,11 @@ export type LayerGroup = { readonly group: number; readonly tree: TreeRef; reado
  */
 export function layerGroups(context: TreeContext, { tree, groups }: LayerGroupsParams): LayerGroup[] {
   const root = context.root(tree);
-  const split = new Split(context, root, groups.map(createIgnore));
+  const split = new Split(
+    context,
+    root,
+    groups.map((patterns, index) => createIgnore(patterns, `the patterns of layer ${index + 1}`)),
+  );
   const parts = split.directory(root, '' as ByteString);
   const made = parts.flatMap((node, group): LayerGroup[] =>
     node === undefined
