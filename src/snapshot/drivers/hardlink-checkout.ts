@@ -46,7 +46,16 @@ export function checkOut(context: TreeContext, tree: TreeId): void {
   writeFileSync(join(temporary, 'info.json'), JSON.stringify(info));
   checkout.publish();
   mkdirSync(join(context.paths.inodes, 'trees'), { recursive: true, mode: 0o711 });
-  renameSync(temporary, checkoutFolder(context.paths, tree));
+  show(temporary, checkoutFolder(context.paths, tree));
+}
+
+/** A checkout that stands already is the same: its job was cancelled after it had shown it. This one goes with the job's folder. */
+function show(checkout: string, folder: string): void {
+  try {
+    renameSync(checkout, folder);
+  } catch (error) {
+    if (!isErrno(error, 'ENOTEMPTY') || readCheckoutInfo(folder) === undefined) throw error;
+  }
 }
 
 const filesBetweenReports = 500;
