@@ -5,6 +5,7 @@ import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease } from '../store/port.ts';
 import type { ContextSource } from './context/build-context.ts';
+import type { StepLimits } from './graph/vertex.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
@@ -48,7 +49,31 @@ export type BuildRequest = {
   pull?: boolean;
   /** Credentials for them, by registry. */
   authFor?: (reference: Reference) => AuthConfig | undefined | Promise<AuthConfig | undefined>;
+  /** Stages (their names) and steps whose results are not taken from a cache. */
+  noCacheFilter?: readonly string[];
+  /** Where results of other hosts may be had, and where this build's go. */
+  cacheFrom?: readonly CacheLocation[];
+  cacheTo?: readonly CacheExport[];
+  /** Entries of /etc/hosts of every step. */
+  extraHosts?: readonly { name: string; address: string }[];
+  /** What a step may take when it does not say itself. */
+  limits?: StepLimits;
+  /** Names that the network of every step leads to; all when not given. */
+  allowedHosts?: readonly string[];
+  /** Statements about the build that are kept beside the image. */
+  attestations?: { provenance?: 'min' | 'max'; sbom?: boolean };
 };
+
+/** A cache that other hosts share (docs/formats/build-cache.md). */
+export type CacheLocation =
+  | { kind: 'local'; path: string }
+  | { kind: 'registry'; reference: string; insecure?: boolean }
+  | { kind: 's3'; bucket: string; prefix: string; region?: string; endpoint?: string; credentials?: S3Credentials };
+
+export type S3Credentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
+
+/** `min`: results of the target's steps only; `max`: of all steps. Cache mounts go along unless left out. */
+export type CacheExport = CacheLocation & { mode?: 'min' | 'max'; mounts?: boolean; ignoreError?: boolean };
 
 export type BuildEvent =
   | {

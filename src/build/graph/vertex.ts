@@ -25,6 +25,8 @@ export type Vertex = {
   readonly timeoutMs?: number | undefined;
   /** How often it is tried again when it fails. Not part of a key. */
   readonly retries?: number | undefined;
+  /** A result that is older than this when it is looked up counts as none. Not part of a key. */
+  readonly cacheTtlMs?: number | undefined;
 };
 
 /** A place in a definition file, with the line's text so that an error can show it. Lines and columns from 1. */
@@ -130,6 +132,35 @@ export type RunOperation = {
   readonly workingDir: string;
   readonly network: 'default' | 'none' | 'host';
   readonly mounts: readonly RunMount[];
+  /** Names that the step's network leads to, and no others: `registry.npmjs.org`, `*.debian.org`. Not part of a key. */
+  readonly allowedHosts?: readonly string[] | undefined;
+  /** Entries of /etc/hosts. Not part of a key. */
+  readonly hosts?: readonly { readonly name: string; readonly address: string }[] | undefined;
+  /** What the process and all that it starts may take. Not part of a key. */
+  readonly limits?: StepLimits | undefined;
+  /** Run beside it, in its network name space, and end with it. */
+  readonly services?: readonly StepService[] | undefined;
+};
+
+export type StepLimits = {
+  readonly memoryBytes?: number | undefined;
+  /** Processors' worth of time: 1.5 is one and a half. */
+  readonly cpus?: number | undefined;
+  readonly pids?: number | undefined;
+};
+
+/** A process of another image that a step needs while it runs: a database. What it writes is thrown away. */
+export type StepService = {
+  /** The step reaches it under this name. */
+  readonly name: string;
+  readonly input: number;
+  readonly args: readonly string[];
+  readonly env: readonly (readonly [name: string, value: string])[];
+  readonly user: string;
+  readonly workingDir: string;
+  /** Run in the service until it ends with 0; then the step begins. */
+  readonly ready?: { readonly args: readonly string[]; readonly timeoutMs: number } | undefined;
+  readonly limits?: StepLimits | undefined;
 };
 
 export type RunMount =
@@ -169,6 +200,8 @@ export type SecretMount = {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
+  /** The step runs again when the value is another one: a keyed HMAC of it is among what the step reads. */
+  readonly invalidate?: boolean | undefined;
   readonly place?: Place | undefined;
 };
 
