@@ -1,5 +1,8 @@
+import { unusedNodes, unusedTrees } from './collect/mark.ts';
+import { type SweepParams, sweepObjects } from './collect/sweep-objects.ts';
 import { ingestDirectory } from './ingest/ingest.ts';
 import type { JobContext } from './jobs/context.ts';
+import type { TreeId } from './model.ts';
 import type { IngestParams, Job } from './port.ts';
 import { adoptTree } from './trees/adopt.ts';
 import { checkoutTree } from './trees/checkout.ts';
@@ -17,4 +20,7 @@ export const storeJobs: Record<string, Job> = {
   'store.adopt': adoptTree,
   'store.selection': selectionDigest,
   'store.checkout': checkoutTree,
+  'store.unusedTrees': (context, params: { kept: readonly TreeId[] }) => unusedTrees(context as JobContext, params),
+  'store.unusedNodes': (context, params: { notes: readonly SharedArrayBuffer[] }) => unusedNodes(context as JobContext, params),
+  'store.sweepObjects': (context, params: SweepParams) => sweepObjects(context as JobContext, params),
 };

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { DatabaseClient } from './database/client.ts';
+import { treeNotFound } from './jobs/node-source.ts';
 import type { Lease, Leases } from './port.ts';
 
 const defaultTtlMs = 60 * 60 * 1000;
@@ -21,6 +22,12 @@ export class StoredLeases implements Leases {
     return lease;
   }
 
+  /** Forgets leases whose time is over. Those that are held in this process are not, whatever the clock says. */
+  async removeExpired(): Promise<void> {
+    await Promise.all([...this.#held].map((lease) => lease.extend()));
+    await this.#database.call('removeExpiredLeases', Date.now());
+  }
+
   /** Stops extending; what is still held runs out by itself. */
   close(): void {
     for (const lease of this.#held) lease.stop();
@@ -31,6 +38,7 @@ export class StoredLeases implements Leases {
 class HeldLease implements Lease {
   readonly id: string;
   readonly #database: DatabaseClient;
+  readonly #ttlMs: number;
   readonly #timer: NodeJS.Timeout;
   readonly #onRelease: () => void;
   #released = false;
@@ -39,14 +47,18 @@ class HeldLease implements Lease {
     this.id = id;
     this.#database = database;
     this.#onRelease = onRelease;
+    this.#ttlMs = ttlMs;
     // A failed extension is made up for by the next one; two fit into the lease's time.
-    const extend = () => void database.call('extendLease', id, Date.now() + ttlMs).catch(() => {});
-    this.#timer = setInterval(extend, ttlMs / 3);
+    this.#timer = setInterval(() => void this.extend().catch(() => {}), ttlMs / 3);
     this.#timer.unref();
   }
 
+  async extend(): Promise<void> {
+    await this.#database.call('extendLease', this.id, Date.now() + this.#ttlMs);
+  }
+
   async add(kind: 'tree' | 'image' | 'blob', key: string): Promise<void> {
-    await this.#database.call('addLeaseItem', this.id, kind, key);
+    if (!(await this.#database.call('addLeaseItem', this.id, kind, key))) throw treeNotFound(key);
   }
 
   async release(): Promise<void> {

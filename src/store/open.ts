@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { StoredActions } from './actions.ts';
 import { FsBlobs } from './blobs.ts';
+import { StoreSweeper } from './collect/sweeper.ts';
 import { DatabaseClient } from './database/client.ts';
 import { StoredImages } from './images.ts';
 import { JobPool } from './jobs/pool.ts';
@@ -56,7 +57,8 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
       const blobs = new FsBlobs(paths);
       const actions = new StoredActions(database);
       const layers = new StoredLayers(database);
-      return { paths, jobs, trees, images, blobs, layers, leases, uses, actions, close, [Symbol.asyncDispose]: close };
+      const sweeper = new StoreSweeper({ database, jobs, leases, empty: trees.empty.id });
+      return { paths, jobs, trees, images, blobs, layers, leases, uses, actions, sweeper, close, [Symbol.asyncDispose]: close };
     } catch (error) {
       await database.close();
       throw error;

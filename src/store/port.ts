@@ -54,8 +54,8 @@ export type JobOptions = {
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: unknown) => void) | undefined;
   lease?: Lease | undefined;
-  /** `stream`: the job waits for a reader that may be slow or stand still, so it takes no thread from the others. `work` when not given. */
-  lane?: 'work' | 'stream' | undefined;
+  /** `stream`: the job waits for a reader that may be slow or stand still, so it takes no thread from the others. `collect`: the collector's. `work` when not given. */
+  lane?: 'work' | 'stream' | 'collect' | undefined;
 };
 
 export interface Jobs {
@@ -155,6 +155,11 @@ export type ImageOrigin = {
   index?: { digest: Digest; mediaType: string } | undefined;
   layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
 };
+
+/** Every blob that it names: manifest, config, index, layers. */
+export function blobsOf({ manifestDigest, configDigest, index, layers }: ImageOrigin): Digest[] {
+  return [manifestDigest, configDigest, ...(index === undefined ? [] : [index.digest]), ...layers.map((layer) => layer.digest)];
+}
 
 export type ImageRecord = {
   /** Digest of the record: config without rootfs and history, and root tree. */
@@ -265,6 +270,23 @@ export interface Actions {
   put(key: Hex, output: ActionOutput): Promise<void>;
 }
 
+/** What a sweep removed. `bytes` is what the objects took on disk. */
+export type Sweep = { trees: number; nodes: number; objects: number; bytes: number };
+
+/** Takes away what no image, layer, result of a build, lease or job refers to any more. */
+export interface Sweeper {
+  /**
+   * `kept` gives further trees that stay: those of snapshots and mounts. `share`: at most this part of the time is spent removing, so that other work
+   * gets the disk. Aborted at any time, it leaves a whole store; the next one goes on.
+   */
+  sweep(options?: {
+    kept?: (() => Promise<readonly TreeId[]>) | undefined;
+    share?: number | undefined;
+    signal?: AbortSignal | undefined;
+    onProgress?: ((progress: Sweep) => void) | undefined;
+  }): Promise<Sweep>;
+}
+
 export interface Store extends AsyncDisposable {
   readonly paths: StorePaths;
   readonly jobs: Jobs;
@@ -275,5 +297,6 @@ export interface Store extends AsyncDisposable {
   readonly leases: Leases;
   readonly uses: Uses;
   readonly actions: Actions;
+  readonly sweeper: Sweeper;
   close(): Promise<void>;
 }

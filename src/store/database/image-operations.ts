@@ -1,12 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Digest } from '../../oci/digest.ts';
 import type { ImageOrigin, ImageRecord } from '../port.ts';
+import type { Activity } from './collect-operations.ts';
 import { inTransaction } from './connection.ts';
 
 export type ImageRow = { record: ImageRecord; references: string[]; lastUsedAtMs: number | undefined };
 
 /** Image records (JSON), and the references that point at them. References are canonical. */
-export function imageOperations(database: DatabaseSync) {
+export function imageOperations(database: DatabaseSync, activity: Activity) {
   const upsert = database.prepare('INSERT INTO images (id, record) VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record');
   const select = database.prepare('SELECT record FROM images WHERE id = ?');
   const selectByPrefix = database.prepare('SELECT record FROM images WHERE id >= ? AND id < ? LIMIT 2');
@@ -30,6 +31,7 @@ export function imageOperations(database: DatabaseSync) {
     /** Keeps the record that is there when the image exists, but an origin, with the history that goes with it, and steps are worth having. */
     addImage(record: ImageRecord): ImageRecord {
       return inTransaction(database, () => {
+        for (const tree of [record.tree, ...(record.steps ?? [])]) activity.tree(tree);
         const existing = parse(select.get(record.id));
         const kept = existing === undefined ? record : joined(existing, record);
         if (kept !== existing) upsert.run(record.id, JSON.stringify(kept));

@@ -1,10 +1,11 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Digest } from '../../oci/digest.ts';
 import type { KnownLayer } from '../port.ts';
+import type { Activity } from './collect-operations.ts';
 import { inTransaction } from './connection.ts';
 
 /** Layers by their blob (records are JSON), and where blobs have been seen. */
-export function layerOperations(database: DatabaseSync) {
+export function layerOperations(database: DatabaseSync, activity: Activity) {
   const select = database.prepare('SELECT record FROM layers WHERE digest = ?');
   const selectByDiffId = database.prepare('SELECT record FROM layers WHERE diff_id = ? ORDER BY digest');
   const upsert = database.prepare(
@@ -29,6 +30,7 @@ export function layerOperations(database: DatabaseSync) {
     },
     putLayer(layer: KnownLayer): void {
       inTransaction(database, () => {
+        activity.tree(layer.tree);
         const existing = parse(select.get(layer.digest));
         const record = existing === undefined ? layer : { ...existing, table: existing.table ?? layer.table };
         upsert.run(layer.digest, layer.diffId, JSON.stringify(record));

@@ -1,6 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Hex } from '../../oci/digest.ts';
 import type { TreeId } from '../model.ts';
+import { blobsOf, type ImageRecord } from '../port.ts';
+import { Activity, collectOperations } from './collect-operations.ts';
 import { type Commit, type Totals, unpackNodes } from './commit.ts';
 import { inTransaction } from './connection.ts';
 import { imageOperations } from './image-operations.ts';
@@ -11,13 +13,15 @@ import { layerOperations } from './layer-operations.ts';
  * is one transaction.
  */
 export function createOperations(database: DatabaseSync) {
+  const activity = new Activity();
   return {
-    ...treeOperations(database),
-    ...imageOperations(database),
-    ...layerOperations(database),
-    ...leaseOperations(database),
+    ...treeOperations(database, activity),
+    ...imageOperations(database, activity),
+    ...layerOperations(database, activity),
+    ...leaseOperations(database, activity),
     ...useOperations(database),
-    ...actionOperations(database),
+    ...actionOperations(database, activity),
+    ...collectOperations(database, activity),
   };
 }
 
@@ -26,7 +30,7 @@ export type Operations = ReturnType<typeof createOperations>;
 export const toBlob = (hex: Hex): Buffer => Buffer.from(hex, 'hex');
 export const fromBlob = (blob: unknown): Hex => Buffer.from(blob as Uint8Array).toString('hex') as Hex;
 
-function treeOperations(database: DatabaseSync) {
+function treeOperations(database: DatabaseSync, activity: Activity) {
   const insertNode = database.prepare('INSERT OR IGNORE INTO nodes (full, bytes, files, directories, size) VALUES (?, ?, ?, ?, ?)');
   const insertTree = database.prepare(
     'INSERT OR IGNORE INTO trees (id, content, bytes, files, directories, size, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
@@ -41,10 +45,12 @@ function treeOperations(database: DatabaseSync) {
       inTransaction(database, () => {
         for (const { full, totals, bytes } of unpackNodes(commit.nodes)) {
           insertNode.run(full, bytes, totals.files, totals.directories, totals.size);
+          activity.node(full);
         }
         for (const { id, content, bytes, totals } of commit.roots) {
           insertTree.run(toBlob(id), toBlob(content), bytes, totals.files, totals.directories, totals.size, Date.now());
         }
+        for (const id of roots) activity.tree(id);
         if (leaseId !== undefined) for (const id of roots) leaseTree.run(leaseId, id);
       });
     },
@@ -61,17 +67,32 @@ function treeOperations(database: DatabaseSync) {
     },
     findTreeByContent(content: Hex): TreeId | undefined {
       const row = selectByContent.get(toBlob(content));
-      return row === undefined ? undefined : (fromBlob(row.id) as TreeId);
+      if (row === undefined) return undefined;
+      const id = fromBlob(row.id) as TreeId;
+      activity.tree(id);
+      return id;
     },
   };
 }
 
-function leaseOperations(database: DatabaseSync) {
+function leaseOperations(database: DatabaseSync, activity: Activity) {
   const insert = database.prepare('INSERT INTO leases (id, purpose, expires_at_ms) VALUES (?, ?, ?)');
   const extend = database.prepare('UPDATE leases SET expires_at_ms = ? WHERE id = ?');
   const insertItem = database.prepare('INSERT OR IGNORE INTO lease_items (lease, kind, key) VALUES (?, ?, ?)');
+  const selectTree = database.prepare('SELECT 1 FROM trees WHERE id = ?');
+  const selectImage = database.prepare('SELECT record FROM images WHERE id = ?');
   const remove = database.prepare('DELETE FROM leases WHERE id = ?');
   const removeExpired = database.prepare('DELETE FROM leases WHERE expires_at_ms <= ?');
+
+  function leaseParts(lease: string, { tree, steps = [], origin }: ImageRecord): void {
+    for (const id of [tree, ...steps]) {
+      activity.tree(id);
+      insertItem.run(lease, 'tree', id);
+    }
+    if (origin === undefined) return;
+    for (const digest of blobsOf(origin)) insertItem.run(lease, 'blob', digest);
+  }
+
   return {
     addLease(id: string, purpose: string, expiresAtMs: number): void {
       insert.run(id, purpose, expiresAtMs);
@@ -79,8 +100,18 @@ function leaseOperations(database: DatabaseSync) {
     extendLease(id: string, expiresAtMs: number): void {
       extend.run(expiresAtMs, id);
     },
-    addLeaseItem(lease: string, kind: string, key: string): void {
-      insertItem.run(lease, kind, key);
+    /** False when there is no such tree any more. With an image, its trees and blobs join too: it may be removed while they are needed. */
+    addLeaseItem(lease: string, kind: string, key: string): boolean {
+      return inTransaction(database, () => {
+        if (kind === 'tree') {
+          activity.tree(key as TreeId);
+          if (selectTree.get(toBlob(key as TreeId)) === undefined) return false;
+        }
+        insertItem.run(lease, kind, key);
+        const record = kind === 'image' ? selectImage.get(key)?.record : undefined;
+        if (record !== undefined) leaseParts(lease, JSON.parse(String(record)) as ImageRecord);
+        return true;
+      });
     },
     removeLease(id: string): void {
       remove.run(id);
@@ -109,7 +140,7 @@ function useOperations(database: DatabaseSync) {
   };
 }
 
-function actionOperations(database: DatabaseSync) {
+function actionOperations(database: DatabaseSync, activity: Activity) {
   // An action whose tree was collected may be set anew; any other stays as it is.
   const forgetDangling = database.prepare('DELETE FROM actions WHERE key = ? AND tree NOT IN (SELECT id FROM trees)');
   const insert = database.prepare('INSERT OR IGNORE INTO actions (key, tree, detail, created_at_ms) VALUES (?, ?, ?, ?)');
@@ -119,6 +150,7 @@ function actionOperations(database: DatabaseSync) {
   return {
     putAction(key: Hex, tree: TreeId, detail: string | undefined): void {
       inTransaction(database, () => {
+        activity.tree(tree);
         forgetDangling.run(toBlob(key));
         insert.run(toBlob(key), toBlob(tree), detail ?? null, Date.now());
       });
@@ -126,6 +158,7 @@ function actionOperations(database: DatabaseSync) {
     getAction(key: Hex): { id: TreeId; content: Hex; detail: string | undefined } | undefined {
       const row = select.get(toBlob(key));
       if (row === undefined) return undefined;
+      activity.tree(fromBlob(row.id) as TreeId);
       return {
         id: fromBlob(row.id) as TreeId,
         content: fromBlob(row.content),

@@ -9,6 +9,7 @@ import { decodeNode, decodeRoot, encodeNode, encodeRoot } from '../tree/codec.ts
 import { findEntry } from '../tree/entries.ts';
 import type { CancelFlag } from './cancel-flag.ts';
 import { type NodeSource, nodeNotFound, treeNotFound } from './node-source.ts';
+import type { Witness } from './witness.ts';
 
 type PendingNode = { start: number; end: number; files: number; size: number; children: readonly Hex[] };
 type Visit = (full: Hex, node: PendingNode, totals: Totals) => void;
@@ -33,9 +34,10 @@ export class JobContext implements TreeContext {
     cancel: CancelFlag;
     report: (progress: unknown) => void;
     startWriter?: ((folder: string) => WriterThread) | undefined;
+    witness?: Witness | undefined;
   }) {
     this.paths = options.paths;
-    this.objects = new PendingObjects(options.paths, options.tmpDir, options.startWriter);
+    this.objects = new PendingObjects(options.paths, options.tmpDir, options);
     this.#source = options.source;
     this.#cancel = options.cancel;
     this.report = (progress) => {

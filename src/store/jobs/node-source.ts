@@ -4,10 +4,13 @@ import type { Hex } from '../../oci/digest.ts';
 import type { Totals } from '../database/commit.ts';
 import { openReader } from '../database/connection.ts';
 import type { TreeId } from '../model.ts';
+import type { Witness } from './witness.ts';
 
 /** Committed nodes and root records, as a job thread reads them: a connection of its own, opened when first needed. */
 export class NodeSource {
   readonly #path: string;
+  /** Of the job that runs now: told of every node and tree before it is looked for. */
+  witness: Witness | undefined;
   #opened: { database: DatabaseSync; node: StatementSync; totals: StatementSync; tree: StatementSync } | undefined;
 
   constructor(path: string) {
@@ -15,15 +18,18 @@ export class NodeSource {
   }
 
   node(full: Hex): Uint8Array | undefined {
+    this.witness?.note(full);
     return this.#statements().node.get(Buffer.from(full, 'hex'))?.bytes as Uint8Array | undefined;
   }
 
   /** Undefined when there is no such node. */
   totals(full: Hex): Totals | undefined {
+    this.witness?.note(full);
     return toTotals(this.#statements().totals.get(Buffer.from(full, 'hex')));
   }
 
   root(id: TreeId): { bytes: Uint8Array; totals: Totals } | undefined {
+    this.witness?.note(id);
     const row = this.#statements().tree.get(Buffer.from(id, 'hex'));
     const totals = toTotals(row);
     return row === undefined || totals === undefined ? undefined : { bytes: row.bytes as Uint8Array, totals };

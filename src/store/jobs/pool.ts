@@ -3,10 +3,12 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { EngineError, fromErrorData, toErrorData } from '../../base/errors.ts';
+import { SweepGate } from '../collect/sweep-gate.ts';
 import type { DatabaseClient } from '../database/client.ts';
 import type { JobOptions, Jobs, StorePaths } from '../port.ts';
 import { CancelFlag, cancelled } from './cancel-flag.ts';
 import type { JobMessage, JobRequest, JobThreadData } from './protocol.ts';
+import { WitnessBook } from './witness-book.ts';
 
 export type JobPoolOptions = {
   /** The worker entry: src/daemon/worker.ts, or its bundled form. */
@@ -34,14 +36,21 @@ type Task = {
 
 /** Runs jobs in worker threads made on demand. */
 export class JobPool implements Jobs {
+  /** What jobs rely on, for the collector. */
+  readonly witnesses: WitnessBook;
+  readonly gate = new SweepGate();
   readonly #options: JobPoolOptions;
-  readonly #lanes: Readonly<Record<'work' | 'stream', Lane>>;
+  readonly #lanes: Readonly<Record<'work' | 'stream' | 'collect', Lane>>;
   readonly #running = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor(options: JobPoolOptions) {
     this.#options = options;
-    this.#lanes = { work: new Lane(options, options.maxJobs ?? 2), stream: new Lane(options, options.maxStreams ?? 4) };
+    const { maxJobs = 2, maxStreams = 4 } = options;
+    // A thread that is being ended may still have its notes when the next one begins.
+    this.witnesses = new WitnessBook(2 * (maxJobs + maxStreams + 1));
+    const parts = { ...options, witnesses: this.witnesses, gate: this.gate };
+    this.#lanes = { work: new Lane(parts, maxJobs), stream: new Lane(parts, maxStreams), collect: new Lane(parts, 1) };
   }
 
   async run<R>(name: string, params: unknown, options: JobOptions = {}): Promise<R> {
@@ -73,14 +82,16 @@ export class JobPool implements Jobs {
   }
 }
 
+type LaneOptions = JobPoolOptions & { witnesses: WitnessBook; gate: SweepGate };
+
 /** A line of jobs, and the threads that take them. */
 class Lane {
-  readonly #options: JobPoolOptions;
+  readonly #options: LaneOptions;
   readonly #maxThreads: number;
   readonly #waiting: Task[] = [];
   readonly #threads = new Set<JobThread>();
 
-  constructor(options: JobPoolOptions, maxThreads: number) {
+  constructor(options: LaneOptions, maxThreads: number) {
     this.#options = options;
     this.#maxThreads = maxThreads;
   }
@@ -132,7 +143,7 @@ class Lane {
 
 /** One worker thread and the job that it runs now. */
 class JobThread {
-  readonly #options: JobPoolOptions;
+  readonly #options: LaneOptions;
   readonly #worker: Worker;
   readonly #onEnd: () => void;
   #task: Task | undefined;
@@ -140,7 +151,7 @@ class JobThread {
   #idleTimer: NodeJS.Timeout | undefined;
   #ended = false;
 
-  constructor(options: JobPoolOptions, onEnd: () => void) {
+  constructor(options: LaneOptions, onEnd: () => void) {
     this.#options = options;
     this.#onEnd = onEnd;
     const data: JobThreadData = { paths: options.paths, entry: options.workerUrl.href };
@@ -163,9 +174,13 @@ class JobThread {
     const abort = () => this.cancel();
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) abort();
-    const message = await this.#execute(task);
+    const { witnesses } = this.#options;
+    const notes = witnesses.open();
+    const message = await this.#execute(task, notes);
     signal?.removeEventListener('abort', abort);
     await this.#conclude(task, message);
+    // With a lease they are in it already.
+    witnesses.close(notes, message.kind === 'done' && task.options.lease === undefined ? message.roots : []);
     this.#task = undefined;
     this.#rest();
   }
@@ -186,13 +201,13 @@ class JobThread {
     await this.#worker.terminate();
   }
 
-  #execute(task: Task): Promise<JobMessage> {
+  #execute(task: Task, witness: SharedArrayBuffer): Promise<JobMessage> {
     return new Promise((resolve) => {
       this.#finish = (message) => {
         this.#finish = undefined;
         resolve(message);
       };
-      const request: JobRequest = { name: task.name, params: task.params, tmpDir: task.tmpDir, cancel: task.cancel.shared };
+      const request: JobRequest = { name: task.name, params: task.params, tmpDir: task.tmpDir, cancel: task.cancel.shared, witness };
       try {
         this.#worker.postMessage(request);
       } catch (error) {
@@ -216,6 +231,7 @@ class JobThread {
 
   async #commit(task: Task, { commit, roots }: Extract<JobMessage, { kind: 'done' }>): Promise<void> {
     const lease = task.options.lease?.id;
+    await this.#options.gate.settled();
     if (commit === undefined && (lease === undefined || roots.length === 0)) return;
     const nodes = commit?.nodes ?? new Uint8Array();
     await this.#options.database.callWithTransfer([nodes.buffer], 'commitTrees', { nodes, roots: commit?.roots ?? [] }, roots, lease);

@@ -7,6 +7,7 @@ import { CancelFlag } from './cancel-flag.ts';
 import { JobContext } from './context.ts';
 import { NodeSource } from './node-source.ts';
 import type { JobMessage, JobRequest, JobThreadData } from './protocol.ts';
+import { Witness } from './witness.ts';
 
 /**
  * Called by the worker entry, once, with every job of the engine: runs the jobs that the pool sends, one at a time. The same entry serves
@@ -24,10 +25,12 @@ export function serveJobs(jobs: Record<string, Job>): void {
   const send = (message: JobMessage, transfer: Transferable[] = []) => port.postMessage(message, transfer);
   const startWriter = (folder: string) => new WriterThread(new URL(entry), folder);
 
-  const run = async ({ name, params, tmpDir, cancel }: JobRequest): Promise<void> => {
+  const run = async ({ name, params, tmpDir, cancel, witness: notes }: JobRequest): Promise<void> => {
     const flag = new CancelFlag(cancel);
     const report = (progress: unknown) => send({ kind: 'progress', progress });
-    const context = new JobContext({ paths, tmpDir, source, cancel: flag, report, startWriter });
+    const witness = new Witness(notes);
+    source.witness = witness;
+    const context = new JobContext({ paths, tmpDir, source, cancel: flag, report, startWriter, witness });
     try {
       const job = jobs[name];
       if (job === undefined) throw new EngineError('Internal', 'JOB_UNKNOWN', `there is no job ${name}`);

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { seekHoles, syncfs } from '../../kernel/files.ts';
 import type { Hex } from '../../oci/digest.ts';
+import type { Witness } from '../jobs/witness.ts';
 import { objectPath } from '../paths.ts';
 import type { StorePaths } from '../port.ts';
 import { ObjectStream, type StoredObject, writeAll } from './object-stream.ts';
@@ -25,15 +26,21 @@ export class PendingObjects {
   readonly #youngFolders = new Set<string>();
   readonly #readBuffer = Buffer.allocUnsafeSlow(1 << 20);
   readonly #startWriter: ((folder: string) => WriterThread) | undefined;
+  readonly #witness: Witness | undefined;
   #writer: WriterThread | undefined;
   #nextFile = 0;
   #folderMade = false;
 
-  /** `startWriter`: how to get a second thread that creates files, for jobs that add many. */
-  constructor(paths: StorePaths, folder: string, startWriter?: (folder: string) => WriterThread) {
+  /** `startWriter`: how to get a second thread that creates files, for jobs that add many. `witness`: told of every object before it is looked for. */
+  constructor(
+    paths: StorePaths,
+    folder: string,
+    options: { startWriter?: ((folder: string) => WriterThread) | undefined; witness?: Witness | undefined } = {},
+  ) {
     this.#paths = paths;
     this.#folder = folder;
-    this.#startWriter = startWriter;
+    this.#startWriter = options.startWriter;
+    this.#witness = options.witness;
   }
 
   /** The job's folder, made when it is first asked for. */
@@ -56,6 +63,7 @@ export class PendingObjects {
   /** Whether the object is in the store or pending here. */
   has(object: Hex): boolean {
     if (this.#pending.has(object)) return true;
+    this.#witness?.note(object);
     const path = objectPath(this.#paths, object);
     // Cheaper than a failing stat, and in a new store nearly all fail.
     if (!existsSync(path)) return false;

@@ -1,0 +1,61 @@
+import { setTimeout } from 'node:timers/promises';
+import type { DatabaseClient } from '../database/client.ts';
+import type { JobPool } from '../jobs/pool.ts';
+import type { StoredLeases } from '../leases.ts';
+import type { TreeId } from '../model.ts';
+import type { Sweep, Sweeper } from '../port.ts';
+import type { Swept } from './sweep-objects.ts';
+
+/** Rows that one transaction removes: the database thread is busy with it for some milliseconds. */
+const rowsAtOnce = 500;
+
+/**
+ * Removes what no record refers to, from the top: trees, then the nodes that no tree reaches, then the objects that no node names. Safe beside everything
+ * that runs (docs/adr/0140): work that goes on holds leases, tells what it relies on, and is looked at again after each step.
+ */
+export class StoreSweeper implements Sweeper {
+  readonly #parts: { database: DatabaseClient; jobs: JobPool; leases: StoredLeases; empty: TreeId };
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: { database: DatabaseClient; jobs: JobPool; leases: StoredLeases; empty: TreeId }) {
+    this.#parts = parts;
+  }
+
+  /** One at a time: a second call waits for the first. */
+  sweep(options: Parameters<Sweeper['sweep']>[0] = {}): Promise<Sweep> {
+    const mine = this.#last.then(() => this.#sweep(options));
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #sweep({ kept, share = 1, signal, onProgress }: NonNullable<Parameters<Sweeper['sweep']>[0]>): Promise<Sweep> {
+    const { database, jobs, leases, empty } = this.#parts;
+    const { witnesses, gate } = jobs;
+    await leases.removeExpired();
+    await database.call('beginCollection');
+    using _watch = witnesses.watch();
+    const run = <R>(name: string, params: unknown, report?: (progress: unknown) => void) =>
+      jobs.run<R>(name, params, { lane: 'collect', signal, onProgress: report });
+    const inBatches = async (operation: 'removeTrees' | 'removeNodes', packed: Uint8Array): Promise<number> => {
+      let removed = 0;
+      for (let from = 0; from < packed.length; from += 32 * rowsAtOnce) {
+        signal?.throwIfAborted();
+        const startedAt = performance.now();
+        removed += await database.call(operation, packed.slice(from, from + 32 * rowsAtOnce), witnesses.all);
+        const spentMs = performance.now() - startedAt;
+        if (share < 1) await setTimeout(spentMs / share - spentMs);
+      }
+      return removed;
+    };
+    try {
+      const roots = [empty, ...((await kept?.()) ?? []), ...witnesses.recent()];
+      const trees = await inBatches('removeTrees', await run('store.unusedTrees', { kept: roots }));
+      const nodes = await inBatches('removeNodes', await run('store.unusedNodes', { notes: witnesses.all }));
+      const report = (progress: unknown) => onProgress?.({ trees, nodes, ...(progress as Swept) });
+      const swept = await run<Swept>('store.sweepObjects', { notes: witnesses.all, gate: gate.shared, share }, report);
+      return { trees, nodes, ...swept };
+    } finally {
+      await database.call('endCollection');
+    }
+  }
+}
