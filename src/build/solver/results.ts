@@ -11,6 +11,8 @@ export type Solved = {
   readonly tree: TreeRef;
   /** When a tree of this content was first made; undefined for one that was given. */
   readonly createdAtMs?: number | undefined;
+  /** When the step last ran that gave it, under the key that it was found by; undefined where nobody knows any more. For cache TTLs. */
+  readonly madeAtMs?: number | undefined;
 };
 
 export type ResultStore = Pick<Store, 'trees' | 'actions' | 'uses'>;
@@ -36,16 +38,20 @@ export class Results {
     if (output === undefined) return undefined;
     await lease.add('tree', output.tree.id);
     await this.#store.uses.touch('action', key);
-    return { tree: output.tree, createdAtMs: createdAtOf(output.detail) };
+    const madeAtMs = latest(timeOf(output.detail, 'madeAtMs'), this.#memory.renewedAt(key));
+    return { tree: output.tree, createdAtMs: createdAtOf(output.detail), madeAtMs };
   }
 
   /** Gives the key that is then in force. */
   async put(key: Hex, result: Solved): Promise<Hex> {
     const { actions } = this.#store;
-    const output = { tree: result.tree, detail: { createdAtMs: result.createdAtMs } };
+    const output = { tree: result.tree, detail: { createdAtMs: result.createdAtMs, madeAtMs: result.madeAtMs } };
     const current = this.inForce(key);
     const earlier = await actions.get(current);
-    if (earlier?.tree.id === result.tree.id) return current;
+    if (earlier?.tree.id === result.tree.id) {
+      this.#renew(current, earlier.detail, result.madeAtMs);
+      return current;
+    }
     if (earlier === undefined) {
       await actions.put(current, output);
       return current;
@@ -55,6 +61,12 @@ export class Results {
     await actions.put(salted, output);
     this.#memory.setSalt(key, salt);
     return salted;
+  }
+
+  /** A later run with the same result leaves the entry, and with it every recipe after it. */
+  #renew(key: Hex, detail: Record<string, unknown> | undefined, madeAtMs: number | undefined): void {
+    const known = latest(timeOf(detail, 'madeAtMs'), this.#memory.renewedAt(key));
+    if (madeAtMs !== undefined && (known === undefined || madeAtMs > known)) this.#memory.setRenewed(key, madeAtMs);
   }
 
   /**
@@ -85,5 +97,14 @@ export class Results {
 }
 
 function createdAtOf(detail: Record<string, unknown> | undefined): number | undefined {
-  return typeof detail?.createdAtMs === 'number' ? detail.createdAtMs : undefined;
+  return timeOf(detail, 'createdAtMs');
+}
+
+function timeOf(detail: Record<string, unknown> | undefined, name: 'createdAtMs' | 'madeAtMs'): number | undefined {
+  const time = detail?.[name];
+  return typeof time === 'number' ? time : undefined;
+}
+
+function latest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }
