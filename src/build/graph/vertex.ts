@@ -146,7 +146,19 @@ export type StepLimits = {
   readonly memoryBytes?: number | undefined;
   /** Processors' worth of time: 1.5 is one and a half. */
   readonly cpus?: number | undefined;
+  /** 0 or less: as many as the host has. */
   readonly pids?: number | undefined;
+  /** Memory and swap together; twice the memory when not given, any with -1. */
+  readonly memorySwapBytes?: number | undefined;
+  /** Weight beside others that want the processor, 1024 being that of each. */
+  readonly cpuShares?: number | undefined;
+  /** Processors and memory nodes that it may use, as lists: `0-3,7`. */
+  readonly cpuset?: string | undefined;
+  readonly memoryNodes?: string | undefined;
+  /** Of /dev/shm. */
+  readonly shmBytes?: number | undefined;
+  /** As setrlimit(2) has them, by lower-case name (`nofile`); -1 for none. */
+  readonly ulimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[] | undefined;
 };
 
 /** A process of another image that a step needs while it runs: a database. What it writes is thrown away. */
