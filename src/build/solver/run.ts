@@ -71,7 +71,13 @@ export class Run {
     const steps = [...this.#vertices.values()].filter((vertex) => !isGiven(vertex));
     // Steps before a known result were not even looked at.
     for (const vertex of steps) if (!this.#solved.has(vertex.id)) this.#reporter.done(vertex, 'cached', 'a later step is known');
-    return { output, steps: steps.length, cachedSteps: steps.length - this.#executed.size, recipes: await this.#allRecipes() };
+    return {
+      output,
+      steps: steps.length,
+      cachedSteps: steps.length - this.#executed.size,
+      recipes: await this.#allRecipes(),
+      exportKeys: await this.#exportKeys(steps),
+    };
   }
 
   /** One failure ends the build: the others are aborted, and awaited so that nothing goes on behind its back. */
@@ -95,6 +101,17 @@ export class Run {
     for (const [id, recipe] of this.#recipes) recipes.set(id, await recipe);
     for (const [id, recipe] of this.#known) recipes.set(id, recipe);
     return recipes;
+  }
+
+  /** Recipes as another host computes them, which knows nothing of what was refreshed here. In the order of the graph, inputs first. */
+  async #exportKeys(steps: readonly Vertex[]): Promise<Map<VertexId, Hex>> {
+    const keys = new Map<VertexId, Hex>();
+    for (const vertex of steps) {
+      const inputs: Hex[] = [];
+      for (const input of vertex.inputs) inputs.push(keys.get(input) ?? (await this.#recipe(input)));
+      keys.set(vertex.id, await this.#recipeOf(vertex, inputs));
+    }
+    return keys;
   }
 
   #vertex(id: VertexId): Vertex {
@@ -191,7 +208,7 @@ export class Run {
       (await this.#byContent(vertex, key)) ?? (await this.#execute({ vertex, operation: own, executor, prepared, context, key }));
     // The result now lies under the step's recipe too, as those of its inputs lie under theirs.
     const recipes = await Promise.all(vertex.inputs.map((input) => this.#known.get(input) ?? this.#recipe(input)));
-    this.#known.set(vertex.id, await this.#parts.results.put(await this.#recipeOf(vertex, recipes), result));
+    this.#known.set(vertex.id, await this.#parts.results.put(await this.#recipeOf(vertex, recipes), { ...result, contentKey: key }));
     return result;
   }
 
@@ -257,12 +274,13 @@ export class Run {
       this.#executed.add(vertex.id);
       flight.publish({ kind: 'started' });
       const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
+      const startedAt = performance.now();
       const made = await withinLimits(vertex, signal, onOutput, (stop) => prepared.execute({ ...context, signal: stop, lease, onOutput }));
       throwIfAborted(signal);
       const last = executor.volatileTimes ? memory.lastRun(vertex.lineage)?.tree : undefined;
       const exact = this.#options.times === 'kept' || executor.exactTimes === true;
       const settled = exact ? { tree: made, createdAtMs: Date.now() } : await results.settle(made, last, { lease, signal });
-      const result = { ...settled, madeAtMs: Date.now() };
+      const result = { ...settled, madeAtMs: Date.now(), costMs: Math.round(performance.now() - startedAt) };
       await results.put(key, result);
       return result;
     });
