@@ -131,6 +131,8 @@ export type RunOperation = {
   readonly user: string;
   readonly workingDir: string;
   readonly network: 'default' | 'none' | 'host';
+  /** For which platform the programs of the root are, when that is not this host's (`linux/arm64`). */
+  readonly platform?: string | undefined;
   readonly mounts: readonly RunMount[];
   /** Names that the step's network leads to, and no others: `registry.npmjs.org`, `*.debian.org`. Not part of a key. */
   readonly allowedHosts?: readonly string[] | undefined;

@@ -11,6 +11,7 @@ import type { RunMount, RunOperation } from '../graph/vertex.ts';
 import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
 import type { CacheMounts } from './cache-mounts.ts';
 import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
+import { whyNotRunnable } from './foreign.ts';
 import { makeDirectories } from './mkdir.ts';
 import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
 
@@ -98,6 +99,7 @@ export class RunExecutor implements Executor<RunOperation> {
 
   async #execute(operation: RunOperation, base: TreeRef, binds: readonly FoundBind[], context: StepContext): Promise<TreeRef> {
     const { signal, lease } = context;
+    refuseForeign(operation, context);
     await using cleanup = new AsyncDisposableStack();
     const root = await this.#withWorkingDir(operation, base, context);
     const mounts = await this.#mounts(operation, binds, context, cleanup);
@@ -199,6 +201,11 @@ export class RunExecutor implements Executor<RunOperation> {
 function mergedEnvironment(operation: RunOperation, secrets: StepSecrets): string[] {
   const values = new Map([...operation.unkeyedEnv, ...operation.env, ...secrets.env]);
   return [...values].map((pair) => pair.join('='));
+}
+
+function refuseForeign({ platform }: RunOperation, { vertex }: StepContext): void {
+  const why = platform === undefined ? undefined : whyNotRunnable(platform, 'this step');
+  if (why !== undefined) throw errorAt(vertex.place, 'Unsupported', 'PLATFORM_NOT_RUNNABLE', why.message, { hint: why.hint });
 }
 
 function failure(operation: RunOperation, exitCode: number, context: StepContext): EngineError {
