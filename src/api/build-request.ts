@@ -4,7 +4,7 @@ import { isAbsolute } from 'node:path';
 import { EngineError } from '../base/errors.ts';
 import type { BuildContext, BuildRequest } from '../build/port.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
-import { integer, isPlainObject, nullable, object, record, requireField, string } from './decode.ts';
+import { integer, isPlainObject, list, nullable, object, record, requireField, string } from './decode.ts';
 import { invalid, unsupported } from './errors.ts';
 import type { Query } from './query.ts';
 import { authFor, decodeRegistryConfig } from './registry-auth.ts';
@@ -28,6 +28,7 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     labels: stringMap(query, 'labels'),
     tags: query.list('t').map((tag) => canonical(withDefaultTag(parseReference(tag)))),
     noCache: query.boolean('nocache'),
+    ...cachingOf(query),
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
     output: outputOf(query),
@@ -132,6 +133,19 @@ function stringMap(query: Query, name: string): Record<string, string> {
   if (!isPlainObject(json)) throw invalid('PARAMETER_INVALID', `the parameter "${name}" must be a JSON object`);
   const values = record(nullable(string))(json, name);
   return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+/** `nocachefilter`: names, repeated. `cachettl`: `[{"name": STAGE, "ms": 3600000}]`. */
+function cachingOf(query: Query): Pick<BuildRequest, 'noCacheFilter' | 'cacheTtls'> {
+  const filter = query.list('nocachefilter');
+  const json = query.json('cachettl');
+  const ttls = json === undefined ? [] : list(object({ name: string, ms: integer }))(json, 'cachettl');
+  const cacheTtls = ttls.map(({ name, ms }, index) => {
+    const given = requireField(ms, `cachettl[${index}].ms`);
+    if (given < 0) throw invalid('PARAMETER_INVALID', `the parameter "cachettl" has a negative duration: ${given}`);
+    return { ms: given, ...(name === undefined ? {} : { name }) };
+  });
+  return { ...(filter.length === 0 ? {} : { noCacheFilter: filter }), ...(cacheTtls.length === 0 ? {} : { cacheTtls }) };
 }
 
 function timestampsOf(query: Query): BuildRequest['timestamps'] {

@@ -83,11 +83,7 @@ export function decodeFrontend(attrs: Attrs): FrontendRequest {
     ...(attrs.target === undefined || attrs.target === '' ? {} : { target: attrs.target }),
     ...(platforms[0] === undefined ? {} : { platform: platforms[0] }),
   };
-  if (noCache !== undefined && noCache !== '') {
-    // Which stages those are is known to the builder alone; building more than asked for anew gives the same result.
-    build.noCache = true;
-    warnings.push(`no-cache-filter: all stages are built anew, not only ${noCache}`);
-  }
+  if (noCache !== undefined && noCache !== '') build.noCacheFilter = noCache.split(',').filter((name) => name !== '');
   for (const [name, value] of Object.entries(attrs)) warnings.push(...judge(name, value));
   return {
     build,
