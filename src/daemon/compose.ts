@@ -14,6 +14,7 @@ import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
 import { LocalNetworks } from '../network/local-networks.ts';
+import { HostWatches } from '../network/watch/watches.ts';
 import { HostPlugins } from '../plugins/host-plugins.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
@@ -138,6 +139,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const steps = new StepProcessRunner({
     runtime: makeRuntime(programs, programs.defaultRuntime, join(config.run, 'runtime-steps')),
     networks,
+    watches: new HostWatches(),
     paths: { run: config.run },
     rootId,
     onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
