@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
 import { parseReference } from '../../oci/reference.ts';
+import { parseCacheTtl } from '../build/cache-ttl.ts';
 import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
@@ -31,6 +32,7 @@ const flags = {
     value: 'FILE',
   }),
   'build-context': list('Files, an image or a URL for a name in FROM and --from', { value: 'NAME=PLACE' }),
+  'cache-ttl': list('Run RUN again when its result is older: of a stage or step, or of all', { value: '[NAME=]DURATION' }),
   check: boolean('Only check the Dockerfile: the status is 1 when there is a warning'),
   explain: boolean('Say of every step afterwards whether it was cached, and why not'),
   format: formatFlag,
@@ -39,6 +41,7 @@ const flags = {
   'metadata-file': text('Write what was built to a file, as JSON', { value: 'FILE' }),
   network: text('Network of RUN: default, none or host', { value: 'MODE' }),
   'no-cache': boolean('Run every step'),
+  'no-cache-filter': list('Run every step of these stages (comma-separated)', { value: 'STAGE' }),
   output: text(
     'Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-; or the image to an archive: type=oci|docker,dest=FILE',
     { short: 'o', value: 'OUTPUT' },
@@ -46,7 +49,9 @@ const flags = {
   platform: text('Platform to build for', { value: 'OS/ARCH' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
   pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
-  secret: list('A secret for steps that mount it', { value: 'id=NAME,src=FILE|env=NAME' }),
+  secret: list('A secret for steps that mount it; with ,invalidate they run again when its value is another one', {
+    value: 'id=NAME,src=FILE|env=NAME',
+  }),
   ssh: list('An ssh agent for steps that mount it (SSH_AUTH_SOCK)', { value: 'default|ID[=SOCKET]' }),
   push: boolean('Push the image to the registries of its names'),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
@@ -168,6 +173,8 @@ function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
     buildargs: flags['build-arg'].length === 0 ? undefined : JSON.stringify(parseBuildArgs(flags['build-arg'], env)),
     labels: flags.label.length === 0 ? undefined : JSON.stringify(parseLabels(flags.label)),
     nocache: flags['no-cache'] ? 1 : undefined,
+    nocachefilter: flags['no-cache-filter'].flatMap((text) => text.split(',').filter((name) => name !== '')),
+    cachettl: flags['cache-ttl'].length === 0 ? undefined : JSON.stringify(flags['cache-ttl'].map(parseCacheTtl)),
     networkmode: flags.network,
     platform: flags.platform,
     pull: flags.pull ? 1 : undefined,
