@@ -5,10 +5,12 @@ import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease } from '../store/port.ts';
 import type { ContextSource } from './context/build-context.ts';
+import type { StepDebugger } from './debug.ts';
 import type { StepLimits } from './graph/vertex.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
+export type { DebuggedStep, StepDebugger } from './debug.ts';
 export type { SecretSource, SshAgents } from './secrets.ts';
 
 export { GivenSecrets } from './secrets.ts';
@@ -65,6 +67,8 @@ export type BuildRequest = {
   limits?: StepLimits;
   /** Names that the network of every step leads to; all when not given. */
   allowedHosts?: readonly string[];
+  /** Whoever wants to look into steps that fail. Such a build runs its steps for itself, and not together with others. */
+  debug?: StepDebugger;
   /** Statements about the build that are kept beside the image. */
   attestations?: { provenance?: 'min' | 'max'; sbom?: boolean };
 };

@@ -140,6 +140,10 @@ export type RunOperation = {
   readonly hosts?: readonly { readonly name: string; readonly address: string }[] | undefined;
   /** What the process and all that it starts may take. Not part of a key. */
   readonly limits?: StepLimits | undefined;
+  /** With all rights of root on the host; only where the request and the engine's configuration allow it. */
+  readonly security?: 'insecure' | undefined;
+  /** CDI devices: `vendor.example/class=name`. */
+  readonly devices?: readonly string[] | undefined;
   /** Run beside it, in its network name space, and end with it. */
   readonly services?: readonly StepService[] | undefined;
 };

@@ -234,8 +234,9 @@ export class Run {
     const { memory, flights, results } = this.#parts;
     const last = memory.lastRun(vertex.lineage);
     const reason = vertex.noCache === true ? 'it was asked to run again' : await this.#missReason(pending);
-    // A step that must run does not share one that began before it was asked for, nor one that may end with a result that is too old for it.
-    const flight = vertex.noCache === true ? `${key} ${randomUUID()}` : [results.inForce(key), vertex.cacheTtlMs ?? ''].join(' ');
+    // A step that must run does not share one that began before it was asked for, nor one that may end with a result that is too old for it; one that is debugged holds up nobody else.
+    const alone = vertex.noCache === true || this.#options.providers?.debug !== undefined;
+    const flight = alone ? `${key} ${randomUUID()}` : [results.inForce(key), vertex.cacheTtlMs ?? ''].join(' ');
     const result = await flights.join(
       flight,
       {
@@ -267,7 +268,7 @@ export class Run {
     const lease = await leases.acquire({ purpose: `build step: ${vertex.name.slice(0, 200)}` });
     flight.onDone(() => lease.release());
     for (const input of context.inputs) await lease.add('tree', input.id);
-    return limits[executor.limit].run(signal, async () => {
+    return limits[executor.limit].run(signal, async (leave) => {
       // The one who had this key before may have finished since we looked.
       const raced = vertex.noCache === true ? undefined : await results.get(results.inForce(key), lease);
       if (raced !== undefined && !this.#isTooOld(vertex, raced)) return raced;
@@ -275,7 +276,14 @@ export class Run {
       flight.publish({ kind: 'started' });
       const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
       const startedAt = performance.now();
-      const made = await withinLimits(vertex, signal, onOutput, (stop) => prepared.execute({ ...context, signal: stop, lease, onOutput }));
+      const made = await withinLimits(vertex, signal, onOutput, (stop, { isLast, stopClock }) => {
+        const leavePlace = () => {
+          leave();
+          stopClock();
+        };
+        const debug = isLast ? context.providers.debug : undefined;
+        return prepared.execute({ ...context, signal: stop, lease, onOutput, leavePlace, debug });
+      });
       throwIfAborted(signal);
       const last = executor.volatileTimes ? memory.lastRun(vertex.lineage)?.tree : undefined;
       const exact = this.#options.times === 'kept' || executor.exactTimes === true;

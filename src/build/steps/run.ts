@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { toBytes, toText } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
-import type { StepRunner } from '../../runtime/port.ts';
+import type { StepRunner, StepService } from '../../runtime/port.ts';
 import type { Snapshotter } from '../../snapshot/port.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { Store } from '../../store/port.ts';
@@ -13,6 +13,7 @@ import type { CacheMounts } from './cache-mounts.ts';
 import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { whyNotRunnable } from './foreign.ts';
 import { makeDirectories } from './mkdir.ts';
+import { offerTo, stepFailure } from './step-failure.ts';
 import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
 
 type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
@@ -108,7 +109,9 @@ export class RunExecutor implements Executor<RunOperation> {
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease, disposable: true });
-    const { exitCode, stubs } = await this.#steps.run({
+    const services = await this.#services(operation, context, cleanup);
+    const { hosts, limits, allowedHosts, devices } = operation;
+    const result = await this.#steps.run({
       rootfs: snapshot.rootfs,
       args: [...operation.args],
       env: mergedEnvironment(operation, secrets),
@@ -116,17 +119,37 @@ export class RunExecutor implements Executor<RunOperation> {
       workingDir: operation.workingDir,
       network: operation.network,
       mounts: [...mounts, ...secrets.mounts],
+      hosts,
+      limits,
+      allowedHosts,
+      services,
+      insecure: operation.security === 'insecure',
+      devices,
+      recordTraffic: context.onTraffic !== undefined,
+      onFailure: offerTo(context, operation),
       onOutput: context.onOutput,
       signal,
     });
+    if (result.traffic !== undefined) context.onTraffic?.(result.traffic);
     if (signal.aborted) throw new EngineError('Cancelled', 'CANCELLED', 'the build was cancelled');
-    if (exitCode !== 0) throw failure(operation, exitCode, context);
+    if (result.exitCode !== 0) throw stepFailure(operation, result, context.vertex.place);
     // Awaited here: the snapshot goes when this function ends.
-    return await this.#snapshotter.capture(id, { stubs, signal, lease });
+    return await this.#snapshotter.capture(id, { stubs: result.stubs, signal, lease });
+  }
+
+  /** Each in a snapshot of its own, which goes with what it wrote. */
+  async #services({ services = [] }: RunOperation, context: StepContext, cleanup: AsyncDisposableStack): Promise<StepService[]> {
+    return Promise.all(
+      services.map(async ({ input, env, ...service }) => {
+        const base = context.inputs[input] as TreeRef;
+        const root = await this.#withWorkingDir(service, base, context);
+        return { ...service, env: env.map((pair) => pair.join('=')), rootfs: await this.#snapshot(root, context, cleanup) };
+      }),
+    );
   }
 
   /** An image may name a working directory that it does not have. */
-  async #withWorkingDir(operation: RunOperation, base: TreeRef, context: StepContext): Promise<TreeRef> {
+  async #withWorkingDir(operation: Pick<RunOperation, 'workingDir'>, base: TreeRef, context: StepContext): Promise<TreeRef> {
     const path = operation.workingDir.replace(/^\/+/, '');
     const { trees } = this.#store;
     if ((await trees.lookup(base.id, toBytes(path), { follow: true })) !== undefined) return base;
@@ -189,11 +212,15 @@ export class RunExecutor implements Executor<RunOperation> {
 
   /** The source tree is mounted for the step's time; what is written to it goes with its upper. */
   async #bind({ mount, path }: FoundBind, context: StepContext, cleanup: AsyncDisposableStack): Promise<HostMount> {
+    const rootfs = await this.#snapshot(context.inputs[mount.input] as TreeRef, context, cleanup);
+    return { source: join(rootfs, path), destination: mount.target, readOnly: mount.readOnly };
+  }
+
+  /** A tree with a writable upper that is thrown away; its path on the host. */
+  async #snapshot({ id: tree }: TreeRef, { signal, lease }: StepContext, cleanup: AsyncDisposableStack): Promise<string> {
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
-    const input = context.inputs[mount.input] as TreeRef;
-    const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease, disposable: true });
-    return { source: join(snapshot.rootfs, path), destination: mount.target, readOnly: mount.readOnly };
+    return (await this.#snapshotter.create(id, tree, { signal, lease, disposable: true })).rootfs;
   }
 }
 
@@ -206,15 +233,4 @@ function mergedEnvironment(operation: RunOperation, secrets: StepSecrets): strin
 function refuseForeign({ platform }: RunOperation, { vertex }: StepContext): void {
   const why = platform === undefined ? undefined : whyNotRunnable(platform, 'this step');
   if (why !== undefined) throw errorAt(vertex.place, 'Unsupported', 'PLATFORM_NOT_RUNNABLE', why.message, { hint: why.hint });
-}
-
-function failure(operation: RunOperation, exitCode: number, context: StepContext): EngineError {
-  const command = operation.args.join(' ');
-  const shown = command.length > 200 ? `${command.slice(0, 200)}…` : command;
-  const reason = exitCode === 127 ? ' (the command was not found)' : exitCode === 126 ? ' (the command could not be executed)' : '';
-  const message = `"${shown}" ended with exit code ${exitCode}${reason}`;
-  return errorAt(context.vertex.place, 'InvalidArgument', 'BUILD_STEP_FAILED', message, {
-    hint: "The step's output says why.",
-    exitCode,
-  });
 }
