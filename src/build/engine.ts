@@ -9,7 +9,7 @@ import { parseReference } from '../oci/reference.ts';
 import type { StepRunner } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
-import type { ImageRecord, Lease, Store } from '../store/port.ts';
+import type { ImageParts, ImageRecord, Lease, Store } from '../store/port.ts';
 import type { LayerMaker } from '../transport/layers/port.ts';
 import type { ImageJoiner } from '../transport/platforms/port.ts';
 import type { Archives } from '../transport/port.ts';
@@ -28,6 +28,7 @@ import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
 import { stepsOfBuild } from './image-steps.ts';
 import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher, PlatformResult } from './port.ts';
 import { describeImage } from './result.ts';
+import { SecretFingerprints } from './secret-fingerprints.ts';
 import type { Executors } from './solver/executor.ts';
 import { Semaphore } from './solver/limits.ts';
 import { BuildMemory } from './solver/memory.ts';
@@ -96,7 +97,8 @@ export class BuildEngine implements Builder {
     // Not below the root: what is in it is in memory only.
     const memory = options.memoryDirectory ?? join('/run', `slipway-build-${sha256(store.paths.root).slice(0, 12)}`);
     const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), memory });
-    this.#runs = new RunExecutor({ store, snapshotter, steps, caches, memoryDirectory: memory });
+    const fingerprints = new SecretFingerprints(join(this.#directory, 'secret-key'));
+    this.#runs = new RunExecutor({ store, snapshotter, steps, caches, fingerprints, memoryDirectory: memory });
     this.#sources = new Sources({ store, archives, directory: join(this.#directory, 'sources'), httpLimitBytes: options.httpLimitBytes });
     const executors: Executors = {
       inline: new InlineExecutor({ store }),
@@ -169,9 +171,7 @@ export class BuildEngine implements Builder {
     const { config, history } = await describeImage(lowered, solution, { actions: this.#store.actions, epochSeconds });
     const { tree } = solution.output;
     const image =
-      request.output.kind === 'image'
-        ? await this.#store.images.create({ config, history, tree, steps: await this.#steps(lowered, solution, build, epochSeconds) })
-        : undefined;
+      request.output.kind === 'image' ? await this.#image({ config, history, tree }, planned, solution, epochSeconds) : undefined;
     return { config, tree, image, steps: solution.steps, cachedSteps: solution.cachedSteps };
   }
 
@@ -282,6 +282,18 @@ export class BuildEngine implements Builder {
   #steps(lowered: Lowered, solution: Solution, { request, lease, signal }: Build, epochSeconds: number | undefined) {
     const clampSeconds = request.timestamps === 'epoch' ? (epochSeconds ?? 0) : undefined;
     return stepsOfBuild({ store: this.#store, layers: this.#layers }, lowered, solution, { lease, signal, clampSeconds });
+  }
+
+  /** One of several is a part of the image that they make, and none of its own. */
+  async #image(
+    made: Pick<ImageParts, 'config' | 'history' | 'tree'>,
+    { build, lowered }: Planned,
+    solution: Solution,
+    epochSeconds: number | undefined,
+  ) {
+    const { images } = this.#store;
+    const parts = { ...made, steps: await this.#steps(lowered, solution, build, epochSeconds) };
+    return build.target.label === undefined ? images.create(parts) : images.describe(parts);
   }
 
   /** The image of all targets, under its names. Undefined when only files were asked for. */

@@ -52,7 +52,7 @@ export interface Executor<O extends Operation> {
   readonly exactTimes?: boolean;
   prepare(operation: O, context: StepContext): Promise<Prepared>;
   /** What it reads that is neither in the operation nor in an input: part of both its keys, so told before any input is there. */
-  readonly readsOutside?: (operation: O, providers: SecretProviders) => Promise<readonly Read[]>;
+  readsOutside?(operation: O, providers: SecretProviders): Promise<readonly Read[]>;
 }
 
 /** Operations that are looked up or run; the others (image, context, scratch) are given. */

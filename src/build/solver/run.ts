@@ -165,8 +165,8 @@ export class Run {
 
   #readsOutside(vertex: Vertex): Promise<readonly Read[]> {
     return once(this.#outside, vertex.id, async () => {
-      const { readsOutside } = this.#executor(vertex);
-      return readsOutside === undefined ? [] : await readsOutside(vertex.operation as SolvedOperation, this.#options.providers ?? {});
+      const executor = this.#executor(vertex);
+      return (await executor.readsOutside?.(vertex.operation as SolvedOperation, this.#options.providers ?? {})) ?? [];
     });
   }
 

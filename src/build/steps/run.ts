@@ -8,9 +8,11 @@ import type { TreeRef } from '../../store/model.ts';
 import type { Store } from '../../store/port.ts';
 import { errorAt } from '../graph/place.ts';
 import type { RunMount, RunOperation } from '../graph/vertex.ts';
+import type { SecretFingerprints } from '../secret-fingerprints.ts';
+import type { SecretProviders } from '../secrets.ts';
 import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
 import type { CacheMounts } from './cache-mounts.ts';
-import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
+import type { CopyMatch, CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { whyNotRunnable } from './foreign.ts';
 import { makeDirectories } from './mkdir.ts';
 import { offerTo, stepFailure } from './step-failure.ts';
@@ -36,6 +38,7 @@ export class RunExecutor implements Executor<RunOperation> {
   readonly #caches: CacheMounts;
 
   readonly #memoryDirectory: string;
+  readonly #fingerprints: SecretFingerprints;
 
   /** `memoryDirectory`: where secrets and other file systems in memory are mounted while steps run. */
   constructor(options: {
@@ -44,12 +47,14 @@ export class RunExecutor implements Executor<RunOperation> {
     steps: StepRunner;
     caches: CacheMounts;
     memoryDirectory: string;
+    fingerprints: SecretFingerprints;
   }) {
     this.#store = options.store;
     this.#snapshotter = options.snapshotter;
     this.#steps = options.steps;
     this.#caches = options.caches;
     this.#memoryDirectory = options.memoryDirectory;
+    this.#fingerprints = options.fingerprints;
   }
 
   /** Removes the snapshots of steps that a crash cut short. Their processes have ended. */
@@ -66,24 +71,17 @@ export class RunExecutor implements Executor<RunOperation> {
     const reads: Read[] = [
       { what: 'the root file system', digest: context.identity(base) },
       ...binds.map(({ mount, digest }) => ({ what: `the mount ${mount.target}`, digest })),
-      ...operation.mounts.flatMap((mount) =>
-        mount.kind === 'cache' && mount.from !== undefined
-          ? [{ what: `what the cache ${mount.id} begins with`, digest: context.identity(context.inputs[mount.from.input] as TreeRef) }]
-          : [],
-      ),
+      ...(await this.#cacheReads(operation, context)),
+      ...(operation.services ?? []).map(({ name, input }) => ({
+        what: `the service ${name}`,
+        digest: context.identity(context.inputs[input] as TreeRef),
+      })),
     ];
     return { reads, execute: (running) => this.#execute(operation, base, binds, running) };
   }
 
   async #findBind(mount: BindMount, context: StepContext): Promise<FoundBind> {
-    const input = context.inputs[mount.input] as TreeRef;
-    const params: CopySourcesParams = {
-      tree: input.id,
-      sources: [{ path: toBytes(mount.source), wildcard: false, unpack: false }],
-      excludes: [],
-    };
-    const found = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
-    const match = found.sources[0]?.matches[0];
+    const { match, digest } = await this.#look(mount.input, mount.source, context);
     if (match === undefined) {
       const from = context.inputNames[mount.input] ?? 'the source';
       const message = `${mount.source} does not exist in ${from}, so it cannot be mounted`;
@@ -91,11 +89,35 @@ export class RunExecutor implements Executor<RunOperation> {
         hint: context.explainMissing(mount.input, mount.source),
       });
     }
-    return {
-      mount,
-      path: toText(match.path),
-      digest: context.timesCount ? input.id : (found.sources[0]?.digest ?? ''),
+    return { mount, path: toText(match.path), digest };
+  }
+
+  /** Only what is mounted counts of an input, not what else it has (docs/adr/0128). */
+  async #look(input: number, path: string, context: StepContext): Promise<{ match: CopyMatch | undefined; digest: string }> {
+    const params: CopySourcesParams = {
+      tree: (context.inputs[input] as TreeRef).id,
+      sources: [{ path: toBytes(path), wildcard: false, unpack: false }],
+      excludes: [],
+      mounted: { times: context.timesCount },
     };
+    const { sources } = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
+    return { match: sources[0]?.matches[0], digest: sources[0]?.digest ?? '' };
+  }
+
+  async #cacheReads({ mounts }: RunOperation, context: StepContext): Promise<Read[]> {
+    const reads: Read[] = [];
+    for (const mount of mounts) {
+      if (mount.kind !== 'cache' || mount.from === undefined) continue;
+      const { digest } = await this.#look(mount.from.input, mount.from.source, context);
+      reads.push({ what: `what the cache ${mount.id} begins with`, digest });
+    }
+    return reads;
+  }
+
+  /** Secrets that the step depends on. */
+  async readsOutside({ mounts }: RunOperation, { secrets }: SecretProviders): Promise<Read[]> {
+    const ids = mounts.flatMap((mount) => (mount.kind === 'secret' && mount.invalidate === true ? [mount.id] : []));
+    return Promise.all(ids.map(async (id) => ({ what: `the secret ${id}`, digest: await this.#fingerprints.of(id, secrets) })));
   }
 
   async #execute(operation: RunOperation, base: TreeRef, binds: readonly FoundBind[], context: StepContext): Promise<TreeRef> {
