@@ -5,6 +5,7 @@ import { parseReference } from '../../oci/reference.ts';
 import { parseCacheTtl } from '../build/cache-ttl.ts';
 import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
+import { DebuggedProgress, debugFlags } from '../build/debug.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, type Exporter, exportResult, isFilesOnly, parseOutput } from '../build/exporter.ts';
 import { sendInputs } from '../build/inputs.ts';
@@ -12,6 +13,7 @@ import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
+import { stepFlags, stepQuery } from '../build/step-flags.ts';
 import { emptyTar, tarContext } from '../build/upload.ts';
 import type { CallOptions, Query } from '../client/client.ts';
 import type { Response } from '../client/connection.ts';
@@ -26,6 +28,8 @@ import { pushImage, tellPushed } from '../transfer/push.ts';
 import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
+  ...stepFlags,
+  ...debugFlags,
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
   file: text('The Dockerfile (PATH/Dockerfile), - reads standard input; or a build definition (build.ts, build.json)', {
     short: 'f',
@@ -81,7 +85,11 @@ export const build = defineCommand({
     if (output !== undefined) checkOutput(context, output);
     if (flags.push) checkPush(flags, output);
     const source = await resolveSource(context, place, flags);
-    const shown = chooseProgress(context, flags);
+    if (flags.debug && (place === '-' || flags.file === '-'))
+      throw usageError('--debug reads standard input for the shell, so neither context nor Dockerfile can come from there');
+    const chosen = chooseProgress(context, flags);
+    const debugged = flags.debug ? new DebuggedProgress(chosen, context, flags['debug-command']) : undefined;
+    const shown = debugged ?? chosen;
     const notes = new BuildNotes();
     const progress: Progress = {
       line: (line) => {
@@ -96,6 +104,8 @@ export const build = defineCommand({
       const response = await requestBuild(context, source, {
         query: {
           ...buildQuery(flags, context.env),
+          ...stepQuery(flags),
+          debug: debugged === undefined ? undefined : 1,
           dockerfile: source.dockerfile.name,
           definition: source.definition,
           inputs: await sendInputs(context.client, flags, context.env),
@@ -113,6 +123,7 @@ export const build = defineCommand({
       if (flags['metadata-file'] !== undefined)
         writeText(flags['metadata-file'], `${JSON.stringify(metadataOf(result, digest), null, 2)}\n`);
     } finally {
+      await debugged?.ended();
       progress.close();
       stop.dispose();
       // Of a build that failed, too.
