@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EngineError } from '../../base/errors.ts';
 import { type Hex, isHex } from '../../oci/digest.ts';
+import type { StepTraffic } from '../../runtime/port.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { ActionOutput, JobOptions, Lease, Store } from '../../store/port.ts';
 import { originKey, saltedKey } from './keys.ts';
@@ -15,6 +16,8 @@ export type Solved = {
   readonly madeAtMs?: number | undefined;
   /** How long the step ran that gave it. */
   readonly costMs?: number | undefined;
+  /** What it sent and got then, where that was recorded. */
+  readonly traffic?: readonly StepTraffic[] | undefined;
   /** The step's content key, of a result that lies under its recipe: for those who take the result to another host. */
   readonly contentKey?: Hex | undefined;
 };
@@ -136,6 +139,7 @@ export function solvedOf({ tree, detail }: ActionOutput, renewedAtMs?: number): 
     createdAtMs: numberOf(detail, 'createdAtMs'),
     madeAtMs: latest(numberOf(detail, 'madeAtMs'), renewedAtMs),
     costMs: numberOf(detail, 'costMs'),
+    traffic: Array.isArray(detail?.traffic) ? (detail.traffic as StepTraffic[]) : undefined,
     contentKey: typeof contentKey === 'string' && isHex(contentKey) ? contentKey : undefined,
   };
 }

@@ -73,11 +73,21 @@ export class Run {
     for (const vertex of steps) if (!this.#solved.has(vertex.id)) this.#reporter.done(vertex, 'cached', 'a later step is known');
     return {
       output,
+      traffic: await this.#traffic(),
       steps: steps.length,
       cachedSteps: steps.length - this.#executed.size,
       recipes: await this.#allRecipes(),
       exportKeys: await this.#exportKeys(steps),
     };
+  }
+
+  async #traffic(): Promise<Solution['traffic']> {
+    const traffic = new Map<VertexId, NonNullable<Solved['traffic']>>();
+    for (const [id, solved] of this.#solved) {
+      const told = (await solved).traffic;
+      if (told !== undefined) traffic.set(id, told);
+    }
+    return traffic;
   }
 
   /** One failure ends the build: the others are aborted, and awaited so that nothing goes on behind its back. */
@@ -275,6 +285,8 @@ export class Run {
       this.#executed.add(vertex.id);
       flight.publish({ kind: 'started' });
       const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
+      let traffic: Solved['traffic'];
+      const onTraffic = this.#options.recordTraffic === true ? (told: Solved['traffic']) => void (traffic = told) : undefined;
       const startedAt = performance.now();
       const made = await withinLimits(vertex, signal, onOutput, (stop, { isLast, stopClock }) => {
         const leavePlace = () => {
@@ -282,13 +294,13 @@ export class Run {
           stopClock();
         };
         const debug = isLast ? context.providers.debug : undefined;
-        return prepared.execute({ ...context, signal: stop, lease, onOutput, leavePlace, debug });
+        return prepared.execute({ ...context, signal: stop, lease, onOutput, onTraffic, leavePlace, debug });
       });
       throwIfAborted(signal);
       const last = executor.volatileTimes ? memory.lastRun(vertex.lineage)?.tree : undefined;
       const exact = this.#options.times === 'kept' || executor.exactTimes === true;
       const settled = exact ? { tree: made, createdAtMs: Date.now() } : await results.settle(made, last, { lease, signal });
-      const result = { ...settled, madeAtMs: Date.now(), costMs: Math.round(performance.now() - startedAt) };
+      const result = { ...settled, madeAtMs: Date.now(), costMs: Math.round(performance.now() - startedAt), traffic };
       await results.put(key, result);
       return result;
     });

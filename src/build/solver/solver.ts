@@ -21,6 +21,8 @@ export type SolveOptions = {
   readonly providers?: SecretProviders | undefined;
   /** Where results are looked for that are not here. */
   readonly remote?: RemoteResults | undefined;
+  /** Keep account of the network traffic of steps that run. */
+  readonly recordTraffic?: boolean | undefined;
   readonly lease: Lease;
   readonly signal: AbortSignal;
   readonly onEvent: (event: BuildEvent) => void;
@@ -28,6 +30,8 @@ export type SolveOptions = {
 
 export type Solution = {
   readonly output: Solved;
+  /** What steps sent and got when they ran, now or before, where that was recorded. Of steps that were not looked at it lies with their results. */
+  readonly traffic: ReadonlyMap<VertexId, NonNullable<Solved['traffic']>>;
   /** Steps that had to be had, and how many of them were not run. */
   readonly steps: number;
   readonly cachedSteps: number;
