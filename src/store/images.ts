@@ -1,11 +1,11 @@
 import { EngineError } from '../base/errors.ts';
 import { type Digest, digestOf, isDigest, isHex, sha256 } from '../oci/digest.ts';
-import type { HistoryEntry, ImageConfig, Platform } from '../oci/image.ts';
+import type { ImageConfig, Platform } from '../oci/image.ts';
 import { platformFits, platformOf } from '../oci/platform.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
 import type { DatabaseClient } from './database/client.ts';
-import type { TreeId, TreeRef } from './model.ts';
-import type { ImageListing, ImageOrigin, ImagePlatform, ImageRecord, Images, Trees, Uses } from './port.ts';
+import type { TreeId } from './model.ts';
+import type { ImageListing, ImageOrigin, ImageParts, ImageRecord, Images, Trees, Uses } from './port.ts';
 
 /** Image records and tags, in the metadata database. */
 export class StoredImages implements Images {
@@ -19,17 +19,14 @@ export class StoredImages implements Images {
     this.#uses = uses;
   }
 
-  async create(image: {
-    config: ImageConfig;
-    tree: TreeRef;
-    history?: readonly HistoryEntry[];
-    origin?: ImageOrigin | undefined;
-    steps?: readonly TreeId[] | undefined;
-    platforms?: readonly ImagePlatform[] | undefined;
-  }): Promise<ImageRecord> {
+  async create(image: ImageParts): Promise<ImageRecord> {
+    return this.#database.call('addImage', await this.describe(image));
+  }
+
+  async describe(image: ImageParts): Promise<ImageRecord> {
     const { rootfs: _rootfs, history: _history, ...config } = image.config;
     const { bytes } = await this.#trees.stat(image.tree.id);
-    return this.#database.call('addImage', {
+    return {
       id: imageId(
         config,
         image.tree.id,
@@ -44,7 +41,7 @@ export class StoredImages implements Images {
       origin: image.origin,
       ...(image.steps === undefined ? {} : { steps: image.steps }),
       ...(image.platforms === undefined ? {} : { platforms: image.platforms }),
-    });
+    };
   }
 
   async forPlatform(image: ImageRecord, wanted: Platform): Promise<ImageRecord | undefined> {

@@ -180,15 +180,20 @@ export type ImagePlatform = Omit<ImageRecord, 'origin' | 'platforms'>;
 /** `references` are canonical (`docker.io/library/web:latest`). */
 export type ImageListing = { record: ImageRecord; references: string[]; lastUsedAtMs: number };
 
+/** What an image is made of. */
+export type ImageParts = {
+  config: ImageConfig;
+  tree: TreeRef;
+  history?: readonly HistoryEntry[];
+  origin?: ImageOrigin | undefined;
+  steps?: readonly TreeId[] | undefined;
+  platforms?: readonly ImagePlatform[] | undefined;
+};
+
 export interface Images {
-  create(image: {
-    config: ImageConfig;
-    tree: TreeRef;
-    history?: readonly HistoryEntry[];
-    origin?: ImageOrigin | undefined;
-    steps?: readonly TreeId[] | undefined;
-    platforms?: readonly ImagePlatform[] | undefined;
-  }): Promise<ImageRecord>;
+  create(image: ImageParts): Promise<ImageRecord>;
+  /** The record that `create` would make. It is in no list, and nothing finds it. */
+  describe(image: ImageParts): Promise<ImageRecord>;
   /**
    * The image for that platform: the record itself, one of its `platforms` (which gets a record of its own), or another image that came out of the same index. Undefined when there is none here.
    */

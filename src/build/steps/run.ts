@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { toBytes, toText } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
+import { whyNotRunnable } from '../../kernel/runnable.ts';
+import { hostPlatform, parsePlatform } from '../../oci/platform.ts';
 import type { StepRunner, StepService } from '../../runtime/port.ts';
 import type { Snapshotter } from '../../snapshot/port.ts';
 import type { TreeRef } from '../../store/model.ts';
@@ -13,7 +15,6 @@ import type { SecretProviders } from '../secrets.ts';
 import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
 import type { CacheMounts } from './cache-mounts.ts';
 import type { CopyMatch, CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
-import { whyNotRunnable } from './foreign.ts';
 import { makeDirectories } from './mkdir.ts';
 import { offerTo, stepFailure } from './step-failure.ts';
 import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
@@ -253,6 +254,8 @@ function mergedEnvironment(operation: RunOperation, secrets: StepSecrets): strin
 }
 
 function refuseForeign({ platform }: RunOperation, { vertex }: StepContext): void {
-  const why = platform === undefined ? undefined : whyNotRunnable(platform, 'this step');
-  if (why !== undefined) throw errorAt(vertex.place, 'Unsupported', 'PLATFORM_NOT_RUNNABLE', why.message, { hint: why.hint });
+  const why = platform === undefined ? undefined : whyNotRunnable(parsePlatform(platform), hostPlatform(), { what: 'this step' });
+  if (why === undefined) return;
+  const hint = `${why.hint} Or do it in a stage of this host: FROM --platform=$BUILDPLATFORM.`;
+  throw errorAt(vertex.place, 'Unsupported', 'PLATFORM_NOT_RUNNABLE', why.message, { hint });
 }
