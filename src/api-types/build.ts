@@ -31,8 +31,15 @@ export type BuildLine =
   | { kind: 'output'; vertex: string; stream: 'stdout' | 'stderr' /** base64 */; data: string }
   /** `check`: the build check that it is of (docs/formats/dockerfile.md). */
   | { kind: 'warning'; message: string; line?: number; check?: string }
+  | BuildDebugLine
   | BuildResultLine
   | { kind: 'error'; error: ErrorObject };
+
+/** A step has failed, and waits a minute for somebody to look into it: POST /slipway/build-debug/{id}/start. */
+export type BuildDebugLine = { kind: 'debug'; id: string; vertex: string; name: string; message: string };
+
+/** Body of POST /slipway/build-debug/{id}/start. */
+export type BuildDebugStart = { Cmd?: string[] | null; Tty?: boolean; ConsoleSize?: number[] | null };
 
 export type BuildResultLine = {
   kind: 'result';
@@ -69,4 +76,4 @@ export type BuildRecordAnswer = {
 };
 
 /** A line of GET /slipway/builds/{id}/log: what the build told, and when, in milliseconds since its start. */
-export type BuildLogLine = Exclude<BuildLine, { kind: 'result' | 'error' }> & { atMs: number };
+export type BuildLogLine = Exclude<BuildLine, { kind: 'result' | 'error' | 'debug' }> & { atMs: number };

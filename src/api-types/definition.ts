@@ -16,6 +16,8 @@ type StepBase = {
   readonly id: string;
   /** For people; a text is made when there is none. */
   readonly name?: string | undefined;
+  /** Steps that stand on each other and are in one group have one layer together, where layers follow the steps (`--layers per-step`). */
+  readonly group?: string | undefined;
 };
 
 export type DefinitionStep = StepBase &
@@ -23,6 +25,25 @@ export type DefinitionStep = StepBase &
     | { readonly kind: 'scratch' }
     /** An image here, or pulled when it is not. */
     | { readonly kind: 'image'; readonly reference: string }
+    /** A file from the network, alone in its tree, or what the archive holds that it is. */
+    | {
+        readonly kind: 'http';
+        readonly url: string;
+        /** `sha256:…`; anything else that comes is an error. */
+        readonly checksum?: string | undefined;
+        /** Its name in the tree; the last part of the URL when not given. */
+        readonly filename?: string | undefined;
+        readonly unpack?: boolean | undefined;
+      }
+    /** A commit of a git repository, checked out. */
+    | {
+        readonly kind: 'git';
+        /** As ADD takes it: `https://HOST/PATH.git#REF:FOLDER`, `ssh://…`, `git://…`, `USER@HOST:PATH`. */
+        readonly url: string;
+        readonly keepGitDirectory?: boolean | undefined;
+        /** What the commit's digest has to begin with. */
+        readonly checksum?: string | undefined;
+      }
     /** The build context, without what .dockerignore leaves out. */
     | { readonly kind: 'context' }
     /** Small files written here. Paths absolute. */
@@ -72,6 +93,39 @@ export type DefinitionRun = {
   readonly timeoutMs?: number | undefined;
   /** How often a failed step is tried again. */
   readonly retries?: number | undefined;
+  /** A result that is older counts as none; with 0 the step runs in every build. */
+  readonly cacheTtlMs?: number | undefined;
+  readonly limits?: DefinitionLimits | undefined;
+  /** Names that the step's network leads to, and no others: `registry.npmjs.org`, `*.debian.org`. */
+  readonly allowedHosts?: readonly string[] | undefined;
+  /** Entries of /etc/hosts: addresses by name. */
+  readonly hosts?: Readonly<Record<string, string>> | undefined;
+  /** Run beside the step, in its network name space, and end with it. */
+  readonly services?: readonly DefinitionService[] | undefined;
+};
+
+/** What a process and all that it starts may take. */
+export type DefinitionLimits = {
+  readonly memoryBytes?: number | undefined;
+  /** Processors' worth of time: 1.5 is one and a half. */
+  readonly cpus?: number | undefined;
+  readonly pids?: number | undefined;
+};
+
+/** A process of another tree that a step needs while it runs: a database. What it writes is thrown away. */
+export type DefinitionService = {
+  /** The step reaches it under this name. */
+  readonly name: string;
+  /** Id of the step whose tree it runs in; what is not said here is as that image has it. */
+  readonly from: string;
+  /** The image's Entrypoint and Cmd when not given. */
+  readonly args?: readonly string[] | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly user?: string | undefined;
+  readonly workingDir?: string | undefined;
+  /** Run in the service, again and again, until it ends with 0; then the step begins. Within a minute when not given otherwise. */
+  readonly ready?: { readonly args: readonly string[]; readonly timeoutMs?: number | undefined } | undefined;
+  readonly limits?: DefinitionLimits | undefined;
 };
 
 export type DefinitionMount =
@@ -88,7 +142,30 @@ export type DefinitionMount =
       readonly path?: string | undefined;
       readonly writable?: boolean | undefined;
     }
-  | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number | undefined };
+  | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number | undefined }
+  /** A value of `--secret`, in a file (`/run/secrets/<id>` when neither is given) or in the variable `env`. */
+  | {
+      readonly kind: 'secret';
+      readonly id: string;
+      readonly target?: string | undefined;
+      readonly env?: string | undefined;
+      readonly required?: boolean | undefined;
+      readonly mode?: number | undefined;
+      readonly uid?: number | undefined;
+      readonly gid?: number | undefined;
+      /** The step runs again when the value is another one. */
+      readonly invalidate?: boolean | undefined;
+    }
+  /** The agent of `--ssh`. SSH_AUTH_SOCK names its socket. */
+  | {
+      readonly kind: 'ssh';
+      readonly id?: string | undefined;
+      readonly target?: string | undefined;
+      readonly required?: boolean | undefined;
+      readonly mode?: number | undefined;
+      readonly uid?: number | undefined;
+      readonly gid?: number | undefined;
+    };
 
 /** Docker's words, as in an image's `Config`. A list or map takes the place of the base's, but `Env` and `Labels` are added to it. */
 export type DefinitionImage = {

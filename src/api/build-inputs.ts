@@ -5,7 +5,7 @@ import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import { EngineError } from '../base/errors.ts';
 import { type BuildRequest, GivenSecrets, type NamedContext, type SshAgents } from '../build/port.ts';
-import { integer, object, record, requireField, string } from './decode.ts';
+import { integer, list, object, record, requireField, string } from './decode.ts';
 import { invalid } from './errors.ts';
 
 /** How long inputs wait for their build. */
@@ -13,13 +13,14 @@ const keptMs = 10 * 60_000;
 const most = 64;
 const maxBytes = 16 * 1024 * 1024;
 
-type Inputs = Pick<BuildRequest, 'secrets' | 'ssh' | 'contexts'>;
+type Inputs = Pick<BuildRequest, 'secrets' | 'invalidateSecrets' | 'ssh' | 'contexts'>;
 type Kept = { readonly inputs: Inputs; readonly timer: NodeJS.Timeout };
 type Shared = { path: string; dev: number; ino: number };
 
 const shared = object({ path: string, dev: integer, ino: integer });
 const shape = object({
   secrets: record(string),
+  invalidate: list(string),
   ssh: record(shared),
   contexts: record(object({ folder: shared, image: string, url: string })),
 });
@@ -80,6 +81,7 @@ async function decodeInputs(json: unknown): Promise<Inputs> {
   for (const [name, context] of Object.entries(given.contexts ?? {})) contexts.push([name, await namedContext(name, context)]);
   return {
     ...(secrets.length === 0 ? {} : { secrets: new GivenSecrets(secrets) }),
+    ...(given.invalidate === undefined || given.invalidate.length === 0 ? {} : { invalidateSecrets: given.invalidate }),
     ...(given.ssh === undefined ? {} : { ssh: await sharedAgents(given.ssh) }),
     ...(contexts.length === 0 ? {} : { contexts: Object.fromEntries(contexts) }),
   };

@@ -1,4 +1,4 @@
-import type { BuildLine, BuildResultLine } from '../api-types/build.ts';
+import type { BuildDebugLine, BuildLine, BuildResultLine } from '../api-types/build.ts';
 import { toErrorData } from '../base/errors.ts';
 import type { BuildEvent, BuildRequest, BuildResult } from '../build/port.ts';
 import { familiar, parseReference } from '../oci/reference.ts';
@@ -9,6 +9,7 @@ import { progress } from './stream.ts';
 export interface BuildOutput {
   readonly contentType: string;
   event(event: BuildEvent): string;
+  debug(line: BuildDebugLine): string;
   result(result: BuildResult, request: BuildRequest): string;
   error(error: unknown): string;
 }
@@ -19,6 +20,10 @@ export class LinesOutput implements BuildOutput {
 
   event(event: BuildEvent): string {
     return this.#line(event.kind === 'output' ? { ...event, data: event.data.toString('base64') } : event);
+  }
+
+  debug(line: BuildDebugLine): string {
+    return this.#line(line);
   }
 
   result(result: BuildResult, request: BuildRequest): string {
@@ -70,6 +75,11 @@ export class ClassicOutput implements BuildOutput {
         return title + (event.state === 'cached' ? progress({ stream: ' ---> Using cache\n' }) : '');
       }
     }
+  }
+
+  /** Its clients cannot know what to do with one. */
+  debug(): string {
+    return '';
   }
 
   result({ image, tree }: BuildResult, request: BuildRequest): string {

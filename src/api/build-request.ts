@@ -4,7 +4,8 @@ import { isAbsolute } from 'node:path';
 import { EngineError } from '../base/errors.ts';
 import type { BuildContext, BuildRequest } from '../build/port.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
-import { integer, isPlainObject, nullable, object, record, requireField, string } from './decode.ts';
+import { decodeSteps } from './build-steps.ts';
+import { integer, isPlainObject, list, nullable, object, record, requireField, string } from './decode.ts';
 import { invalid, unsupported } from './errors.ts';
 import type { Query } from './query.ts';
 import { authFor, decodeRegistryConfig } from './registry-auth.ts';
@@ -28,6 +29,8 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     labels: stringMap(query, 'labels'),
     tags: query.list('t').map((tag) => canonical(withDefaultTag(parseReference(tag)))),
     noCache: query.boolean('nocache'),
+    ...cachingOf(query),
+    ...decodeSteps(query),
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
     output: outputOf(query),
@@ -45,16 +48,7 @@ function outputOf(query: Query): BuildRequest['output'] {
 
 /** Parameters that change nothing in what is built here. */
 const withoutEffect = {
-  memory: 'limits of steps are not supported',
-  memswap: 'limits of steps are not supported',
-  cpushares: 'limits of steps are not supported',
-  cpuperiod: 'limits of steps are not supported',
-  cpuquota: 'limits of steps are not supported',
-  cpusetcpus: 'limits of steps are not supported',
-  cpusetmems: 'limits of steps are not supported',
   cgroupparent: 'steps have a control group of their own',
-  shmsize: 'the size of /dev/shm in steps cannot be set',
-  ulimits: 'limits of steps are not supported',
   cachefrom: 'the cache is keyed by content, whatever image it came from',
   squash: 'an image is one tree in any case',
 } as const;
@@ -66,9 +60,6 @@ export function checkIgnored(query: Query, speaks: (version: string) => boolean)
     throw invalid('PARAMETER_INVALID', `unsupported isolation: "${isolation.slice(0, 100)}"`);
   }
   if (query.list('securityopt').length > 0) throw invalid('PARAMETER_INVALID', 'security options are not supported on linux');
-  if (query.list('extrahosts').length > 0) {
-    throw unsupported('BUILD_HOSTS_UNSUPPORTED', 'extrahosts is not supported: steps resolve names as the host does');
-  }
   const outputs = speaks('1.40') ? query.json('outputs') : undefined;
   if (Array.isArray(outputs) ? outputs.length > 0 : outputs !== undefined && outputs !== null) {
     throw unsupported('BUILD_OUTPUTS_UNSUPPORTED', 'outputs is not supported by the classic builder', 'Use "slipway build --output".');
@@ -132,6 +123,19 @@ function stringMap(query: Query, name: string): Record<string, string> {
   if (!isPlainObject(json)) throw invalid('PARAMETER_INVALID', `the parameter "${name}" must be a JSON object`);
   const values = record(nullable(string))(json, name);
   return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+/** `nocachefilter`: names, repeated. `cachettl`: `[{"name": STAGE, "ms": 3600000}]`. */
+function cachingOf(query: Query): Pick<BuildRequest, 'noCacheFilter' | 'cacheTtls'> {
+  const filter = query.list('nocachefilter');
+  const json = query.json('cachettl');
+  const ttls = json === undefined ? [] : list(object({ name: string, ms: integer }))(json, 'cachettl');
+  const cacheTtls = ttls.map(({ name, ms }, index) => {
+    const given = requireField(ms, `cachettl[${index}].ms`);
+    if (given < 0) throw invalid('PARAMETER_INVALID', `the parameter "cachettl" has a negative duration: ${given}`);
+    return { ms: given, ...(name === undefined ? {} : { name }) };
+  });
+  return { ...(filter.length === 0 ? {} : { noCacheFilter: filter }), ...(cacheTtls.length === 0 ? {} : { cacheTtls }) };
 }
 
 function timestampsOf(query: Query): BuildRequest['timestamps'] {

@@ -1,6 +1,8 @@
 import { EngineError } from '../base/errors.ts';
+import { whyNotRunnable } from '../kernel/runnable.ts';
 import type { Platform } from '../oci/image.ts';
-import type { ImageRecord } from '../store/port.ts';
+import { hostPlatform } from '../oci/platform.ts';
+import type { ImageRecord, Images } from '../store/port.ts';
 import { isPlainObject } from './decode.ts';
 import { invalid } from './errors.ts';
 
@@ -61,6 +63,30 @@ export function checkPlatform(image: ImageRecord, name: string, wanted: WantedPl
     'IMAGE_PLATFORM_MISMATCH',
     `image with reference ${name} was found but does not match the specified platform: wanted ${shown(wanted)}, actual: ${shown(image.config)}`,
   );
+}
+
+/** The image of that name for a platform: itself, or what is here beside it for that platform. Throws as `checkPlatform`. */
+export async function imageFor(
+  images: Pick<Images, 'forPlatform'>,
+  { image, name, wanted }: { image: ImageRecord; name: string; wanted: WantedPlatform },
+): Promise<ImageRecord> {
+  const { os = 'linux', architecture, variant } = wanted;
+  const found =
+    architecture === undefined
+      ? undefined
+      : await images.forPlatform(image, { os, architecture, ...(variant === undefined ? {} : { variant }) });
+  if (found !== undefined) return found;
+  checkPlatform(image, name, wanted);
+  return image;
+}
+
+/** A container may be made of an image for another machine, to copy out of it; that it will not start is said at once. */
+export async function foreignWarning(images: Pick<Images, 'resolve'>, id: string): Promise<string[]> {
+  const { config } = await images.resolve(id);
+  const host = hostPlatform();
+  if (config.architecture === host.architecture && config.os === host.os) return [];
+  const why = whyNotRunnable(config, host, { what: 'the container' });
+  return why === undefined ? [] : [`${why.message}. ${why.hint}`];
 }
 
 function architectureOf(name: string): { architecture: string; variant?: string } {

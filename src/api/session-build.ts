@@ -23,7 +23,7 @@ export function decodeSessionBuild(query: Query): SessionBuildRequest {
     'image-resolve-mode': query.boolean('pull') ? 'pull' : 'default',
     'cgroup-parent': query.string('cgroupparent') ?? '',
     'shm-size': query.string('shmsize') === '0' ? '' : (query.string('shmsize') ?? ''),
-    ulimit: isEmptyJson(query.string('ulimits')) ? '' : (query.string('ulimits') ?? ''),
+    ulimit: ulimitAttr(query),
     'add-hosts': query.list('extrahosts').join(','),
     'cache-from': jsonList(query, 'cachefrom').join(','),
   };
@@ -65,6 +65,9 @@ function jsonList(query: Query, name: string): string[] {
   return Array.isArray(json) ? json.filter((item): item is string => typeof item === 'string') : [];
 }
 
-function isEmptyJson(text: string | undefined): boolean {
-  return text === undefined || ['null', '[]', '{}', '0'].includes(text);
+/** Docker's list of objects as BuildKit's attribute: `nofile=1024:2048,nproc=64:64`. */
+function ulimitAttr(query: Query): string {
+  const json = query.json('ulimits');
+  if (!Array.isArray(json)) return '';
+  return json.map((item) => (isPlainObject(item) ? `${item.Name}=${item.Soft}:${item.Hard}` : String(item))).join(',');
 }

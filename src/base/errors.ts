@@ -72,7 +72,8 @@ export function fromErrorData(data: ErrorData): EngineError {
 
 /** The errno name (`ENOENT`) of a system error, else undefined. */
 export function errnoOf(error: unknown): string | undefined {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code)) return error.code;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && /^E(AI_)?[A-Z0-9]+$/.test(error.code))
+    return error.code;
   return undefined;
 }
 

@@ -3,16 +3,18 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { EngineError } from '../base/errors.ts';
 import { sha256 } from '../oci/digest.ts';
-import { formatPlatform, hostPlatform, parsePlatform } from '../oci/platform.ts';
+import type { ImageConfig } from '../oci/image.ts';
+import { formatPlatform, platformOf } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
 import type { StepRunner } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
-import type { ImageRecord, Lease, Store } from '../store/port.ts';
+import type { ImageParts, ImageRecord, Lease, Store } from '../store/port.ts';
 import type { LayerMaker } from '../transport/layers/port.ts';
+import type { ImageJoiner } from '../transport/platforms/port.ts';
 import type { Archives } from '../transport/port.ts';
 import { baseImage } from './base-images.ts';
-import type { ContextSource, ContextTree } from './context/build-context.ts';
+import type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
 import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
 import { contextReferences, readNamedContext } from './context/named-contexts.ts';
@@ -24,13 +26,15 @@ import { type Lowered, lowerDockerfile, warnBeforeFault } from './dockerfile/low
 import { parseDockerfile } from './dockerfile/parser.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
 import { stepsOfBuild } from './image-steps.ts';
-import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher } from './port.ts';
+import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher, PlatformResult } from './port.ts';
 import { describeImage } from './result.ts';
+import { SecretFingerprints } from './secret-fingerprints.ts';
 import type { Executors } from './solver/executor.ts';
 import { Semaphore } from './solver/limits.ts';
 import { BuildMemory } from './solver/memory.ts';
 import { type Solution, Solver } from './solver/solver.ts';
 import { Sources } from './sources/sources.ts';
+import { stepOptionsOf } from './step-options.ts';
 import { CacheMounts } from './steps/cache-mounts.ts';
 import { ClampExecutor } from './steps/clamp.ts';
 import { CopyExecutor } from './steps/copy.ts';
@@ -39,6 +43,7 @@ import { InlineExecutor } from './steps/inline.ts';
 import { MergeExecutor } from './steps/merge.ts';
 import { MkdirExecutor } from './steps/mkdir.ts';
 import { RunExecutor } from './steps/run.ts';
+import { allOrNone, labelled, type Target, targetsOf } from './targets.ts';
 
 export type BuildEngineOptions = {
   store: Store;
@@ -49,6 +54,8 @@ export type BuildEngineOptions = {
   layers?: Pick<LayerMaker, 'stepsOf'> | undefined;
   /** Without one, base images come from the store only. */
   fetcher?: ImageFetcher | undefined;
+  /** Without it, a build makes an image for one platform. */
+  joiner?: ImageJoiner | undefined;
   /** Processes of build steps at once, over all builds; as many as processors when not given. */
   maxProcesses?: number | undefined;
   /** Where file systems in memory are mounted for steps: secrets, tmpfs. A folder of /run named after the root when not given. */
@@ -58,7 +65,12 @@ export type BuildEngineOptions = {
 };
 
 type Options = { onEvent: (event: BuildEvent) => void; signal: AbortSignal };
-type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSource };
+/** Contexts that were read, by name: all targets take what the first one asks for. */
+type Contexts = Map<string, Promise<TreeRef>>;
+type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSource; target: Target; contexts: Contexts };
+/** A target's build as data, and what it reads of the context together with the others. */
+type Planned = { build: Build; lowered: Lowered; definition: Definition; contextPaths: readonly ContextPath[] };
+type Solved = { config: ImageConfig; tree: TreeRef; image: ImageRecord | undefined; steps: number; cachedSteps: number };
 
 /** Builds Dockerfiles: reads the context, lowers to a graph, solves it, records the image. Concurrent builds share steps. */
 export class BuildEngine implements Builder {
@@ -66,6 +78,7 @@ export class BuildEngine implements Builder {
   readonly #archives: Pick<Archives, 'untar'>;
   readonly #layers: Pick<LayerMaker, 'stepsOf'> | undefined;
   readonly #fetcher: ImageFetcher | undefined;
+  readonly #joiner: ImageJoiner | undefined;
   readonly #memory: BuildMemory;
   readonly #solver: Solver;
   readonly #runs: RunExecutor;
@@ -78,12 +91,14 @@ export class BuildEngine implements Builder {
     this.#archives = archives;
     this.#layers = options.layers;
     this.#fetcher = options.fetcher;
+    this.#joiner = options.joiner;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
     // Not below the root: what is in it is in memory only.
     const memory = options.memoryDirectory ?? join('/run', `slipway-build-${sha256(store.paths.root).slice(0, 12)}`);
     const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), memory });
-    this.#runs = new RunExecutor({ store, snapshotter, steps, caches, memoryDirectory: memory });
+    const fingerprints = new SecretFingerprints(join(this.#directory, 'secret-key'));
+    this.#runs = new RunExecutor({ store, snapshotter, steps, caches, fingerprints, memoryDirectory: memory });
     this.#sources = new Sources({ store, archives, directory: join(this.#directory, 'sources'), httpLimitBytes: options.httpLimitBytes });
     const executors: Executors = {
       inline: new InlineExecutor({ store }),
@@ -106,42 +121,58 @@ export class BuildEngine implements Builder {
   async build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult> {
     const startedAt = performance.now();
     for (const tag of request.tags) parseReference(tag);
-    refusePlatform(request.platform);
+    const targets = targetsOf(request.platform);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.#memory.load();
     await using lease = await this.#store.leases.acquire({ purpose: 'build' });
     const signal = options.signal ?? new AbortController().signal;
     const context = this.#context(request.context, request, lease, signal);
-    const build: Build = { request, lease, context, signal, onEvent: options.onEvent };
+    const contexts: Contexts = new Map();
+    const builds = targets.map((target): Build => {
+      return { request, lease, context, contexts, signal, target, onEvent: labelled(options.onEvent, target.label) };
+    });
 
     const definition = await readDefinition(request.dockerfile, context);
-    const lowered = await this.#lower(definition, build);
-    if (request.output.kind === 'check') return this.#checked(lowered, startedAt);
+    const lowered = await allOrNone(builds, signal, (build, stop) => this.#lower(definition, { ...build, signal: stop }));
+    const contextPaths = lowered.flatMap((each) => each.contextPaths);
+    const planned = lowered.map((each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths }));
+    const [first] = planned as [Planned];
+    if (request.output.kind === 'check') return this.#checked(first.lowered, startedAt);
+    const solved = await allOrNone(planned, signal, (each, stop) => this.#solve({ ...each, build: { ...each.build, signal: stop } }));
+    const image = await this.#finish(request, solved, { lease, signal });
+    const shown =
+      solved.find(({ config }) => image !== undefined && config.architecture === image.config.architecture) ?? (solved[0] as Solved);
+    return {
+      ...(image === undefined ? {} : { image }),
+      ...(targets.length < 2 ? {} : { platforms: solved.map(platformResult) }),
+      tree: shown.tree,
+      config: shown.config,
+      vertices: solved.reduce((sum, { steps }) => sum + steps, 0),
+      cachedVertices: solved.reduce((sum, { cachedSteps }) => sum + cachedSteps, 0),
+      durationMs: performance.now() - startedAt,
+    };
+  }
+
+  /** Builds one target. Its image has no names yet. */
+  async #solve(planned: Planned): Promise<Solved> {
+    const { build, lowered, definition } = planned;
+    const { request, lease, signal, onEvent, context } = build;
     const epochSeconds = epochOf(request, lowered.sourceDateEpoch);
     const { graph, target } = withClamp(lowered, request, epochSeconds);
     const solution = await this.#solver.solve(graph, target, {
       times: request.timestamps === 'source' ? 'kept' : 'adopted',
-      given: (vertex, stop) => this.#given(vertex, lowered, definition, { ...build, signal: stop }),
+      given: (vertex, stop) => this.#given(vertex, planned, stop),
       explainMissing: (vertex, path) => explainMissing(vertex, path, definition, context),
       providers: request,
       lease,
       signal,
-      onEvent: options.onEvent,
+      onEvent,
     });
     const { config, history } = await describeImage(lowered, solution, { actions: this.#store.actions, epochSeconds });
     const { tree } = solution.output;
     const image =
-      request.output.kind === 'image'
-        ? await this.#record(request, { config, history, tree, steps: await this.#steps(lowered, solution, build, epochSeconds) })
-        : undefined;
-    return {
-      ...(image === undefined ? {} : { image }),
-      tree,
-      config,
-      vertices: solution.steps,
-      cachedVertices: solution.cachedSteps,
-      durationMs: performance.now() - startedAt,
-    };
+      request.output.kind === 'image' ? await this.#image({ config, history, tree }, planned, solution, epochSeconds) : undefined;
+    return { config, tree, image, steps: solution.steps, cachedSteps: solution.cachedSteps };
   }
 
   #context(context: BuildContext, request: BuildRequest, lease: Lease, signal: AbortSignal): ContextSource {
@@ -163,7 +194,7 @@ export class BuildEngine implements Builder {
   }
 
   async #lower(definition: Definition, build: Build): Promise<Lowered> {
-    const { request, onEvent, signal } = build;
+    const { request, onEvent, signal, target } = build;
     if (request.frontend === 'definition') return this.#lowerDefinition(definition, build);
     const onWarning = ({ message, line, check }: Warning) =>
       onEvent({ kind: 'warning', message, ...(line === undefined ? {} : { line }), ...(check === undefined ? {} : { check }) });
@@ -173,28 +204,32 @@ export class BuildEngine implements Builder {
       target: request.target,
       buildArgs,
       labels: request.labels,
-      noCache: request.noCache,
+      ...stepOptionsOf(request),
       networkMode: request.networkMode ?? 'default',
       contexts: contextReferences(request.contexts),
       ignore: definition.ignore,
       onWarning,
-      resolveImage: (name) => baseImage(name, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
+      platform: target.platform,
+      resolveImage: (name, platform) => baseImage(name, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal, platform }),
     });
     if (lowered.failure !== undefined) throw lowered.failure;
     return lowered;
   }
 
-  #lowerDefinition({ text, name }: Definition, { request, onEvent, signal }: Build): Promise<Lowered> {
-    return lowerDefinition(parseBuildDefinition(text, name), name, {
+  async #lowerDefinition({ text, name }: Definition, { request, onEvent, signal, target: { platform } }: Build): Promise<Lowered> {
+    const lowered = await lowerDefinition(parseBuildDefinition(text, name), name, {
       labels: request.labels,
-      noCache: request.noCache,
+      ...stepOptionsOf(request),
       networkMode: request.networkMode ?? 'default',
-      resolveImage: (reference) => baseImage(reference, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal }),
+      resolveImage: (reference) => baseImage(reference, { store: this.#store, fetcher: this.#fetcher, request, onEvent, signal, platform }),
     });
+    for (const { message } of lowered.warnings) onEvent({ kind: 'warning', message });
+    return lowered;
   }
 
-  async #given(vertex: Vertex, lowered: Lowered, definition: Definition, build: Build): Promise<TreeRef> {
+  async #given(vertex: Vertex, planned: Planned, stop: AbortSignal): Promise<TreeRef> {
     const { operation } = vertex;
+    const build: Build = { ...planned.build, signal: stop };
     if (operation.kind === 'scratch') return this.#store.trees.empty;
     if (operation.kind === 'image') {
       await build.lease.add('tree', operation.tree.id);
@@ -204,12 +239,20 @@ export class BuildEngine implements Builder {
     if (operation.kind === 'http' || operation.kind === 'git')
       return this.#sources.fetch(vertex, operation, { ...build, providers: build.request });
     if (operation.kind !== 'context') throw new EngineError('Internal', 'GRAPH_INVALID', `${vertex.name} is not given`);
+    // What several targets read is not cancelled because one of them has no use for it any more.
+    const own: Build = planned.build.target.label === undefined ? build : planned.build;
+    const read = own.contexts.get(operation.name) ?? this.#contextOf(vertex, operation.name, planned, own);
+    own.contexts.set(operation.name, read);
+    return read;
+  }
+
+  #contextOf(vertex: Vertex, name: string, { contextPaths, definition }: Planned, build: Build): Promise<TreeRef> {
     const { request, lease, signal } = build;
     const open = (context: BuildContext) => this.#context(context, request, lease, signal);
     return this.#readContext(vertex, build, async () =>
-      operation.name === 'default'
-        ? build.context.tree(lowered.contextPaths, { ignore: definition.ignore, signal })
-        : readNamedContext(request.contexts?.[operation.name], open, signal),
+      name === 'default'
+        ? build.context.tree(contextPaths, { ignore: definition.ignore, signal })
+        : readNamedContext(request.contexts?.[name], open, signal),
     );
   }
 
@@ -241,26 +284,42 @@ export class BuildEngine implements Builder {
     return stepsOfBuild({ store: this.#store, layers: this.#layers }, lowered, solution, { lease, signal, clampSeconds });
   }
 
-  async #record(request: BuildRequest, made: Parameters<Store['images']['create']>[0]): Promise<ImageRecord> {
-    const image = await this.#store.images.create(made);
+  /** One of several is a part of the image that they make, and none of its own. */
+  async #image(
+    made: Pick<ImageParts, 'config' | 'history' | 'tree'>,
+    { build, lowered }: Planned,
+    solution: Solution,
+    epochSeconds: number | undefined,
+  ) {
+    const { images } = this.#store;
+    const parts = { ...made, steps: await this.#steps(lowered, solution, build, epochSeconds) };
+    return build.target.label === undefined ? images.create(parts) : images.describe(parts);
+  }
+
+  /** The image of all targets, under its names. Undefined when only files were asked for. */
+  async #finish(
+    request: BuildRequest,
+    solved: readonly Solved[],
+    options: { lease: Lease; signal: AbortSignal },
+  ): Promise<ImageRecord | undefined> {
+    const images = solved.flatMap(({ image }) => image ?? []);
+    const [only] = images;
+    if (only === undefined) return undefined;
+    if (images.length > 1 && this.#joiner === undefined)
+      throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', 'images of several platforms are not made here');
+    const image = images.length === 1 || this.#joiner === undefined ? only : await this.#joiner.join(images, options);
     for (const tag of request.tags) await this.#store.images.tag(tag, image.id);
     await this.#store.uses.touch('image', image.id);
     return image;
   }
 }
 
-function countsOf({ files = 0, bytes = 0, hashedFiles = 0 }: ContextTree): Record<string, number> {
-  return { files, bytes, hashedFiles };
+function platformResult({ config, tree, image }: Solved): PlatformResult {
+  return { platform: formatPlatform(platformOf(config)), config, tree, ...(image === undefined ? {} : { image }) };
 }
 
-function refusePlatform(platform: string | undefined): void {
-  if (platform === undefined || platform === '') return;
-  const wanted = formatPlatform(parsePlatform(platform));
-  const host = formatPlatform(hostPlatform());
-  if (wanted === host) return;
-  throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', `cannot build for ${wanted}: this host builds for ${host} only`, {
-    hint: `Leave --platform out or build on a ${wanted} host.`,
-  });
+function countsOf({ files = 0, bytes = 0, hashedFiles = 0 }: ContextTree): Record<string, number> {
+  return { files, bytes, hashedFiles };
 }
 
 /** SOURCE_DATE_EPOCH, a build argument or a global ARG; 0 when times are to be fixed and it says nothing. */

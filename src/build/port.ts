@@ -1,14 +1,16 @@
 import type { BuildRecordAnswer } from '../api-types/build.ts';
 import type { AuthConfig } from '../api-types/registry.ts';
-import type { ImageConfig } from '../oci/image.ts';
+import type { ImageConfig, Platform } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageRecord, Lease } from '../store/port.ts';
 import type { ContextSource } from './context/build-context.ts';
+import type { StepDebugger } from './debug.ts';
 import type { StepLimits } from './graph/vertex.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
+export type { DebuggedStep, StepDebugger } from './debug.ts';
 export type { SecretSource, SshAgents } from './secrets.ts';
 
 export { GivenSecrets } from './secrets.ts';
@@ -36,6 +38,7 @@ export type BuildRequest = {
   tags: string[];
   noCache: boolean;
   timestamps: 'first' | 'source' | 'epoch';
+  /** What is built for, one or several with commas between them; this host when not given. */
   platform?: string;
   networkMode?: 'default' | 'none' | 'host';
   /** `check`: nothing is built; the result's tree is the empty one. */
@@ -51,6 +54,10 @@ export type BuildRequest = {
   authFor?: (reference: Reference) => AuthConfig | undefined | Promise<AuthConfig | undefined>;
   /** Stages (their names) and steps whose results are not taken from a cache. */
   noCacheFilter?: readonly string[];
+  /** How old results of RUN may be: of the stage or step `name`, or of all; older ones count as none. The last one of a name counts. */
+  cacheTtls?: readonly { name?: string; ms: number }[];
+  /** Ids of secrets that the steps that mount them depend on: another value, and they run again. */
+  invalidateSecrets?: readonly string[];
   /** Where results of other hosts may be had, and where this build's go. */
   cacheFrom?: readonly CacheLocation[];
   cacheTo?: readonly CacheExport[];
@@ -60,6 +67,8 @@ export type BuildRequest = {
   limits?: StepLimits;
   /** Names that the network of every step leads to; all when not given. */
   allowedHosts?: readonly string[];
+  /** Whoever wants to look into steps that fail. Such a build runs its steps for itself, and not together with others. */
+  debug?: StepDebugger;
   /** Statements about the build that are kept beside the image. */
   attestations?: { provenance?: 'min' | 'max'; sbom?: boolean };
 };
@@ -93,7 +102,10 @@ export type BuildEvent =
   | { kind: 'warning'; message: string; line?: number; check?: string };
 
 export type BuildResult = {
+  /** Of a build for several platforms the one with all of them; `tree` and `config` are then those for this host, or the first. */
   image?: ImageRecord;
+  /** Each of several platforms, in the order in which they were asked for. */
+  platforms?: readonly PlatformResult[];
   tree: TreeRef;
   config: ImageConfig;
   vertices: number;
@@ -101,11 +113,19 @@ export type BuildResult = {
   durationMs: number;
 };
 
+export type PlatformResult = { platform: string; tree: TreeRef; config: ImageConfig; image?: ImageRecord };
+
 /** Brings base images from registries. */
 export interface ImageFetcher {
   fetch(
     reference: Reference,
-    options: { auth?: AuthConfig | undefined; signal: AbortSignal; onProgress: (status: string) => void },
+    options: {
+      auth?: AuthConfig | undefined;
+      /** When it is not for this host: then the image takes no name from one that is here. */
+      platform?: Platform | undefined;
+      signal: AbortSignal;
+      onProgress: (status: string) => void;
+    },
   ): Promise<ImageRecord>;
 }
 

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { StepDebugger } from './debug.ts';
 
 /** Where build steps get secrets from. Values stay in memory: they are in no key, no tree, no log and no event. */
 export interface SecretSource {
@@ -13,7 +14,12 @@ export interface SshAgents {
 }
 
 /** What one build brings. */
-export type SecretProviders = { readonly secrets?: SecretSource | undefined; readonly ssh?: SshAgents | undefined };
+export type SecretProviders = {
+  readonly secrets?: SecretSource | undefined;
+  readonly ssh?: SshAgents | undefined;
+  /** Told of steps that failed. */
+  readonly debug?: StepDebugger | undefined;
+};
 
 /** What BuildKit allows too. */
 export const secretLimitBytes = 500 * 1024;

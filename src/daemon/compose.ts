@@ -14,6 +14,7 @@ import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
 import { LocalNetworks } from '../network/local-networks.ts';
+import { HostWatches } from '../network/watch/watches.ts';
 import { HostPlugins } from '../plugins/host-plugins.ts';
 import { Cgroups } from '../runtime/cgroups.ts';
 import { ConmonMonitor } from '../runtime/drivers/conmon.ts';
@@ -26,6 +27,7 @@ import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { StoreChunkedForm } from '../transport/chunked/service.ts';
 import { StoreLayerMaker } from '../transport/layers/maker.ts';
+import { StoreImageJoiner } from '../transport/platforms/joiner.ts';
 import type { TransferProgress } from '../transport/port.ts';
 import { ImagePuller } from '../transport/pull/puller.ts';
 import { Agents } from '../transport/registry/agents.ts';
@@ -137,6 +139,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const steps = new StepProcessRunner({
     runtime: makeRuntime(programs, programs.defaultRuntime, join(config.run, 'runtime-steps')),
     networks,
+    watches: new HostWatches(),
     paths: { run: config.run },
     rootId,
     onError: (step, error) => log.error({ err: error, step }, 'a build step could not be cleaned up'),
@@ -148,18 +151,19 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const pulls = new ImagePuller({ store, chunked });
   const transfers = new RegistryTransfers({ store, registries, layers, chunked, pulls });
   const fetcher: ImageFetcher = {
-    async fetch(reference, { auth, signal, onProgress }) {
+    async fetch(reference, { auth, platform, signal, onProgress }) {
       const told = ({ id, status, current }: TransferProgress) => {
         if (current === undefined) onProgress(id === undefined ? status : `${id}: ${status}`);
       };
-      const { image } = await transfers.pull({ reference, auth }, { signal, onProgress: told });
+      const { image } = await transfers.pull({ reference, auth, platform, beside: platform !== undefined }, { signal, onProgress: told });
       tellTransfer(events, 'pull', reference, image);
       return image;
     },
   };
+  const joiner = new StoreImageJoiner({ store, registries, layers, chunked });
   const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
   const memoryDirectory = join(config.run, 'build');
-  const builder = new BuildEngine({ store, snapshotter, archives, layers, steps, fetcher, memoryDirectory });
+  const builder = new BuildEngine({ store, snapshotter, archives, layers, joiner, steps, fetcher, memoryDirectory });
   const recorded = new RecordedBuilder({ builder, history: builds });
   const info = describeEngine(config, {
     rootId,

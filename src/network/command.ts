@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { EngineError, errnoOf, isErrno } from '../base/errors.ts';
+import { inNetns } from '../kernel/namespace.ts';
 import { runProgram } from '../kernel/run-program.ts';
 
 export type CommandResult = { exitCode: number; stdout: string; stderr: string };
@@ -10,6 +11,8 @@ export type CommandOptions = {
   timeoutMs?: number | undefined;
   /** The Debian package that has the command, for the hint when it is missing. */
   debianPackage: string;
+  /** Path of the network namespace that it runs in; the engine's own when not given. */
+  netns?: string | undefined;
 };
 
 /** The tools of network administration are in sbin, which the PATH of a service or of sudo may leave out. */
@@ -23,9 +26,15 @@ const found = new Map<string, string>();
  * `HELPER_MISSING` when there is no such command and Unavailable `HELPER_TIMEOUT` after `timeoutMs` (default 30 s).
  */
 export async function runCommand(file: string, args: readonly string[], options: CommandOptions): Promise<CommandResult> {
-  const { input = '', env, timeoutMs = 30_000, debianPackage } = options;
+  const { input = '', env, timeoutMs = 30_000, debianPackage, netns } = options;
   try {
-    const result = await runProgram(pathOf(file), args, { input, env: { PATH: path, LC_ALL: 'C', ...env }, timeoutMs, outputLimitBytes });
+    const result = await runProgram(pathOf(file), args, {
+      input,
+      env: { PATH: path, LC_ALL: 'C', ...env },
+      timeoutMs,
+      outputLimitBytes,
+      start: netns === undefined ? undefined : (spawn) => inNetns(netns, spawn),
+    });
     if (!result.timedOut) return { exitCode: result.exitCode ?? -1, stdout: result.stdout, stderr: result.stderr };
   } catch (error) {
     found.delete(file);

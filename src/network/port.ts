@@ -116,3 +116,31 @@ export interface Networks {
   attached(): Promise<string[]>;
   endpoints(containerId: string): Promise<Endpoint[]>;
 }
+
+/** What went between a network namespace and one address, in bytes of IP packets. `host` is the name that led there; both are '' for all else. */
+export type Traffic = { host: string; address: string; bytesIn: number; bytesOut: number };
+
+export type WatchOptions = {
+  /** Names (`registry.npmjs.org`, `*.debian.org`) and addresses that may be reached, and no others; all when not given. */
+  allowed?: readonly string[] | undefined;
+  /** Names with addresses that no name server is asked for: lines of /etc/hosts. */
+  known?: readonly { readonly name: string; readonly address: string }[] | undefined;
+  ipv6: boolean;
+};
+
+/** A network namespace that is watched. Its rules go with the namespace. */
+export interface NetworkWatch {
+  /** Where names are to be asked for inside. */
+  readonly dnsServer: string;
+  /** Names that were asked for and are not allowed, each once. */
+  readonly refused: readonly string[];
+  traffic(): Promise<Traffic[]>;
+  /** Ends the answering of names. */
+  close(): Promise<void>;
+}
+
+/** Holds network namespaces to names, and counts what they send. */
+export interface NetworkWatches {
+  /** InvalidArgument `ALLOWED_HOST_INVALID`; Unavailable where the host's packet filter cannot do it. */
+  open(netns: string, options: WatchOptions): Promise<NetworkWatch>;
+}

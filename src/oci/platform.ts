@@ -85,6 +85,16 @@ export function selectByPlatform(descriptors: readonly Descriptor[], wanted: Pla
   return only?.platform === undefined && more.length === 0 ? only : undefined;
 }
 
+/** Whether what is made for one platform is what another one asks for: the same, or a lower level of its instruction set. */
+export function platformFits(offered: Platform, wanted: Platform): boolean {
+  return scorePlatform(normalizePlatform(offered), normalizePlatform(wanted)) > 0;
+}
+
+/** The platform that an image's config names. */
+export function platformOf({ os, architecture, variant }: Pick<Platform, 'os' | 'architecture' | 'variant'>): Platform {
+  return normalizePlatform({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+}
+
 /** 0: does not run there. Higher is closer. */
 function scorePlatform(offered: Platform, wanted: Platform): number {
   if (offered.os !== wanted.os || offered.architecture !== wanted.architecture) return 0;

@@ -32,7 +32,9 @@ export type ExecEnds = {
   close(): void;
 };
 
-export function execEnds(record: ExecRecord, directory: string, detach: boolean): ExecEnds {
+type Wanted = Pick<ExecRecord, 'tty' | 'openStdin' | 'attachStdout' | 'attachStderr'>;
+
+export function execEnds(record: Wanted, directory: string, detach: boolean): ExecEnds {
   return record.tty ? terminalEnds(join(directory, 'console')) : pipeEnds(record, detach);
 }
 
@@ -61,7 +63,7 @@ function terminalEnds(path: string): ExecEnds {
 }
 
 /** Real pipes, since a program may open /dev/stdout anew. What nobody wants goes to /dev/null, so that a detached process outlives the engine. */
-function pipeEnds(record: ExecRecord, detach: boolean): ExecEnds {
+function pipeEnds(record: Wanted, detach: boolean): ExecEnds {
   const stdin = record.openStdin && !detach ? pipe() : undefined;
   const stdout = record.attachStdout && !detach ? pipe() : undefined;
   const stderr = record.attachStderr && !detach ? pipe() : undefined;

@@ -199,20 +199,92 @@ export interface Containers {
   close(): Promise<void>;
 }
 
-/** One step of a build: a process in a snapshot, its output streamed. Exit code as Docker's. */
-export type StepRequest = {
+/** What a step's control group and its processes are held to. Sizes in bytes; what is not given is not limited, but for `pids`. */
+export type StepLimits = {
+  readonly memoryBytes?: number | undefined;
+  /** Memory and swap together; -1 for any. */
+  readonly memorySwapBytes?: number | undefined;
+  readonly cpus?: number | undefined;
+  readonly cpuShares?: number | undefined;
+  readonly cpuset?: string | undefined;
+  readonly memoryNodes?: string | undefined;
+  /** 8,192 when not given; 0 or less for no limit. */
+  readonly pids?: number | undefined;
+  readonly shmBytes?: number | undefined;
+  readonly ulimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[] | undefined;
+};
+
+/** A process in a root file system of its own. */
+export type StepProgram = {
   rootfs: string;
-  args: string[];
-  env: string[];
+  args: readonly string[];
+  env: readonly string[];
   user: string;
   workingDir: string;
+  limits?: StepLimits | undefined;
+};
+
+/** A program that runs beside a step, in its network name space, and ends with it. Both find it under `name` in /etc/hosts. */
+export type StepService = StepProgram & {
+  name: string;
+  /** Run inside until it ends with 0; then the step begins. */
+  ready?: { readonly args: readonly string[]; readonly timeoutMs: number } | undefined;
+};
+
+/** One step of a build: a process in a snapshot, its output streamed. Exit code as Docker's. */
+export type StepRequest = StepProgram & {
   network: 'default' | 'none' | 'host';
   mounts: { source: string; destination: string; readOnly: boolean }[];
   stopSignal?: string;
+  /** Lines of /etc/hosts; the address may be `host-gateway`. */
+  hosts?: readonly { readonly name: string; readonly address: string }[] | undefined;
+  /** Names (`registry.npmjs.org`, `*.debian.org`) and addresses that the network leads to, and no others. */
+  allowedHosts?: readonly string[] | undefined;
+  /** Have the result tell what went over the network. */
+  recordTraffic?: boolean | undefined;
+  services?: readonly StepService[] | undefined;
+  /** All rights of root on the host (`RUN --security=insecure`). */
+  insecure?: boolean | undefined;
+  /** CDI devices: `vendor.example/class=name`. */
+  devices?: readonly string[] | undefined;
+  /** Called when the step ended with another code than 0, with all that it had in place until the promise settles. */
+  onFailure?: ((failed: FailedStep) => Promise<void>) | undefined;
   onOutput(stream: 'stdout' | 'stderr', data: Buffer): void;
   signal?: AbortSignal;
 };
+
+export type FailedStep = {
+  exitCode: number;
+  /** Starts a program where the step ran: its root as it left it, mounts, environment, user, directory and network. NotFound or Denied (exit codes 127, 126) when there is no such program. */
+  open(options: StepShellOptions): Promise<StepShell>;
+};
+export type StepShellOptions = {
+  args: readonly string[];
+  tty: boolean;
+  stdin: boolean;
+  size?: { rows: number; columns: number } | undefined;
+};
+export interface StepShell {
+  readonly attachment: Attachment;
+  readonly ended: Promise<number>;
+  resize(size: { rows: number; columns: number }): void;
+  kill(): void;
+}
+
+/** `host` '' and `address` '': what went to addresses that no name had led to. Bytes of IP packets. */
+export type StepTraffic = { host: string; address: string; bytesIn: number; bytesOut: number };
+
+export type StepResult = {
+  exitCode: number;
+  /** Paths (relative) that the runner leaves as mount stubs in the root. */
+  stubs: string[];
+  /** How many of its processes the kernel killed at the limit of its memory. */
+  memoryKills?: number | undefined;
+  traffic?: StepTraffic[] | undefined;
+  /** Names that it asked for and that are not among `allowedHosts`. */
+  refusedHosts?: string[] | undefined;
+};
+
 export interface StepRunner {
-  /** Paths (relative) that the runner leaves as mount stubs in the root are in `stubs`. */
-  run(step: StepRequest): Promise<{ exitCode: number; stubs: string[] }>;
+  run(step: StepRequest): Promise<StepResult>;
 }

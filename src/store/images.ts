@@ -1,10 +1,11 @@
 import { EngineError } from '../base/errors.ts';
 import { type Digest, digestOf, isDigest, isHex, sha256 } from '../oci/digest.ts';
-import type { HistoryEntry, ImageConfig } from '../oci/image.ts';
+import type { ImageConfig, Platform } from '../oci/image.ts';
+import { platformFits, platformOf } from '../oci/platform.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
 import type { DatabaseClient } from './database/client.ts';
-import type { TreeId, TreeRef } from './model.ts';
-import type { ImageListing, ImageOrigin, ImageRecord, Images, Trees, Uses } from './port.ts';
+import type { TreeId } from './model.ts';
+import type { ImageListing, ImageOrigin, ImageParts, ImageRecord, Images, Trees, Uses } from './port.ts';
 
 /** Image records and tags, in the metadata database. */
 export class StoredImages implements Images {
@@ -18,17 +19,19 @@ export class StoredImages implements Images {
     this.#uses = uses;
   }
 
-  async create(image: {
-    config: ImageConfig;
-    tree: TreeRef;
-    history?: readonly HistoryEntry[];
-    origin?: ImageOrigin | undefined;
-    steps?: readonly TreeId[] | undefined;
-  }): Promise<ImageRecord> {
+  async create(image: ImageParts): Promise<ImageRecord> {
+    return this.#database.call('addImage', await this.describe(image));
+  }
+
+  async describe(image: ImageParts): Promise<ImageRecord> {
     const { rootfs: _rootfs, history: _history, ...config } = image.config;
     const { bytes } = await this.#trees.stat(image.tree.id);
-    return this.#database.call('addImage', {
-      id: imageId(config, image.tree.id),
+    return {
+      id: imageId(
+        config,
+        image.tree.id,
+        image.platforms?.map(({ id }) => id),
+      ),
       config,
       tree: image.tree.id,
       treeContent: image.tree.content,
@@ -37,7 +40,21 @@ export class StoredImages implements Images {
       createdAtMs: createdAtMs(config),
       origin: image.origin,
       ...(image.steps === undefined ? {} : { steps: image.steps }),
-    });
+      ...(image.platforms === undefined ? {} : { platforms: image.platforms }),
+    };
+  }
+
+  async forPlatform(image: ImageRecord, wanted: Platform): Promise<ImageRecord | undefined> {
+    if (platformFits(platformOf(image.config), wanted)) return image;
+    const inside = image.platforms?.find(({ config }) => platformFits(platformOf(config), wanted));
+    if (inside !== undefined) return this.#database.call('addImage', { ...inside });
+    const index = image.origin?.index?.digest;
+    if (index === undefined) return undefined;
+    const records = (await this.#database.call('listImages')).map(({ record }) => record);
+    return records.find(
+      ({ config, origin, platforms }) =>
+        platforms === undefined && origin?.index?.digest === index && platformFits(platformOf(config), wanted),
+    );
   }
 
   async setOrigin(id: Digest, origin: ImageOrigin): Promise<void> {
@@ -105,11 +122,12 @@ export class StoredImages implements Images {
 
 /**
  * The digest of the record that makes an image what it is (docs/formats/store.md, "Image ids"): its config without rootfs and history,
- * keys in order and undefined ones left out, and its root tree. Two builds of the same thing have the same id, with no layer made.
+ * keys in order and undefined ones left out, and its root tree; of one for several platforms also the ids of each. Two builds of the same thing have the same id, with no layer made.
  */
-export function imageId(config: ImageConfig, tree: TreeId): Digest {
+export function imageId(config: ImageConfig, tree: TreeId, platforms: readonly Digest[] = []): Digest {
   const { rootfs: _rootfs, history: _history, ...identity } = config;
-  return digestOf(sha256(`slipway image 1\n${tree}\n${canonicalJson(identity)}\n`));
+  const several = platforms.length === 0 ? '' : `platforms ${platforms.join(' ')}\n`;
+  return digestOf(sha256(`slipway image 1\n${tree}\n${canonicalJson(identity)}\n${several}`));
 }
 
 /** JSON with sorted keys and no white space; undefined members are left out. */

@@ -1,6 +1,6 @@
 import type { ByteString } from '../base/bytes.ts';
 import type { Digest, Hex } from '../oci/digest.ts';
-import type { HistoryEntry, ImageConfig } from '../oci/image.ts';
+import type { HistoryEntry, ImageConfig, Platform } from '../oci/image.ts';
 import type { Entry, Meta, NodeDigests, Root, TreeId, TreeRef } from './model.ts';
 
 /** Where things lie under the engine's root. All absolute host paths. */
@@ -175,19 +175,34 @@ export type ImageRecord = {
   origin?: ImageOrigin | undefined;
   /** The root tree after each history entry that is not `empty_layer`, where the build kept them; the last is `tree`. */
   steps?: readonly TreeId[] | undefined;
+  /** Of an image that was built for several platforms: each of them. The record's own config and tree are those of one, this host's where it is among them. Its origin has their index. */
+  platforms?: readonly ImagePlatform[] | undefined;
 };
+
+/** One platform's image inside another: what a record of its own would have. */
+export type ImagePlatform = Omit<ImageRecord, 'origin' | 'platforms'>;
 
 /** `references` are canonical (`docker.io/library/web:latest`). */
 export type ImageListing = { record: ImageRecord; references: string[]; lastUsedAtMs: number };
 
+/** What an image is made of. */
+export type ImageParts = {
+  config: ImageConfig;
+  tree: TreeRef;
+  history?: readonly HistoryEntry[];
+  origin?: ImageOrigin | undefined;
+  steps?: readonly TreeId[] | undefined;
+  platforms?: readonly ImagePlatform[] | undefined;
+};
+
 export interface Images {
-  create(image: {
-    config: ImageConfig;
-    tree: TreeRef;
-    history?: readonly HistoryEntry[];
-    origin?: ImageOrigin | undefined;
-    steps?: readonly TreeId[] | undefined;
-  }): Promise<ImageRecord>;
+  create(image: ImageParts): Promise<ImageRecord>;
+  /** The record that `create` would make. It is in no list, and nothing finds it. */
+  describe(image: ImageParts): Promise<ImageRecord>;
+  /**
+   * The image for that platform: the record itself, one of its `platforms` (which gets a record of its own), or another image that came out of the same index. Undefined when there is none here.
+   */
+  forPlatform(image: ImageRecord, wanted: Platform): Promise<ImageRecord | undefined>;
   /** What it was pushed as takes the place of what it came with. NotFound `IMAGE_NOT_FOUND`. */
   setOrigin(id: Digest, origin: ImageOrigin): Promise<void>;
   /** By canonical or familiar reference, full or abbreviated id. NotFound `IMAGE_NOT_FOUND`; InvalidArgument `IMAGE_AMBIGUOUS`. */

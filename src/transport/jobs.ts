@@ -3,6 +3,8 @@ import { applyLayers } from './apply/job.ts';
 import { scan } from './archives/scan.ts';
 import { buildChunked } from './chunked/build-job.ts';
 import { pullChunked } from './chunked/pull-job.ts';
+import { buildCollection } from './collections/build-job.ts';
+import { fetchCollected } from './collections/fetch-job.ts';
 import { makeFrames } from './frames/job.ts';
 import { layerGroups } from './layers/groups-job.ts';
 import { layerStack, layerTree, layerWeights } from './layers/layer-tree-job.ts';
@@ -22,6 +24,8 @@ export const transportJobs: Record<string, Job> = {
   'transport.layer-groups': layerGroups,
   'transport.chunked-build': buildChunked,
   'transport.chunked-pull': pullChunked,
+  'transport.collection-build': buildCollection,
+  'transport.collection-fetch': fetchCollected,
   'transport.tar': tarToFile,
   'transport.export': exportToPipe,
   'transport.scan': scan,

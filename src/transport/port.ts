@@ -92,6 +92,8 @@ export type PullRequest = {
   platform?: Platform | undefined;
   /** `auto` (when not given): chunked where it is offered. `oci` leaves it aside. */
   form?: 'auto' | 'oci' | undefined;
+  /** The image gets the name only where there is no image of that name here: it is another platform's. */
+  beside?: boolean | undefined;
 };
 /** `digest` is what the tag names: of the index where there is one. `changed` is false when the image was here under that name already. */
 export type PulledImage = { image: ImageRecord; reference: Reference; digest: Digest; changed: boolean; bytesReceived: number };

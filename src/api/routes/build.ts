@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildPruneResponse } from '../../api-types/system.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
+import { buildDebugRoutes, DebuggedSteps } from '../build-debug.ts';
 import { BuildDefinitions } from '../build-definitions.ts';
 import { BuildInputs } from '../build-inputs.ts';
 import { type BuildOutput, ClassicOutput, LinesOutput } from '../build-output.ts';
@@ -24,6 +25,8 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
   const running: Running = new Map();
   const definitions = new BuildDefinitions();
   const inputs = new BuildInputs();
+  const debugged = new DebuggedSteps();
+  buildDebugRoutes(app, services, debugged);
   const overSession = sessionBuilds(services, (id) => cancellable(running, id));
 
   app.post('/slipway/build-definitions', async (request, reply) => {
@@ -38,15 +41,16 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
     const query = new Query(request.query);
     if (query.string('version') === '2' && services.buildkit !== undefined) return overSession(request, reply, query);
     const decoded = { ...decodeBuild(query, request.headers), ...inputs.get(query.string('inputs')) };
+    const debug = query.boolean('debug') ? debugged : undefined;
     const recipe = withDefinition(decoded, query, definitions);
     const warnings = checkIgnored(query, (version) => speaks(request, version));
     const output = outputOf(request, query);
     using cancellation = cancellable(running, query.string('buildid'));
     const signal = AbortSignal.any([requestSignal(reply, services.shutdown), cancellation.signal]);
     const shared = await sharedContext(request.headers);
-    if (shared !== undefined) return runBuild(services, reply, { ...recipe, context: shared }, { output, warnings, signal });
+    if (shared !== undefined) return runBuild(services, reply, { ...recipe, context: shared }, { output, warnings, signal, debug });
     await using upload = await receiveUpload(request.body, services.tmpDir, signal);
-    await runBuild(services, reply, { ...recipe, context: { kind: 'tar', file: upload.file } }, { output, warnings, signal });
+    await runBuild(services, reply, { ...recipe, context: { kind: 'tar', file: upload.file } }, { output, warnings, signal, debug });
   });
 
   app.post('/build/prune', async (request): Promise<BuildPruneResponse> => {
@@ -108,7 +112,12 @@ async function runBuild(
   services: Services,
   reply: FastifyReply,
   build: BuildRequest,
-  { output, warnings, signal }: { output: BuildOutput; warnings: readonly string[]; signal: AbortSignal },
+  {
+    output,
+    warnings,
+    signal,
+    debug,
+  }: { output: BuildOutput; warnings: readonly string[]; signal: AbortSignal; debug: DebuggedSteps | undefined },
 ): Promise<void> {
   let stream: ResponseStream | undefined;
   let warned = false;
@@ -120,7 +129,8 @@ async function runBuild(
     stream.post(text);
   };
   try {
-    const result = await services.builder.build(build, { onEvent: (event) => send(output.event(event)), signal });
+    const watched = debug === undefined ? build : { ...build, debug: debug.ofBuild((line) => send(output.debug(line))) };
+    const result = await services.builder.build(watched, { onEvent: (event) => send(output.event(event)), signal });
     tellBuilt(services, build, result.image);
     send(output.result(result, build));
   } catch (error) {

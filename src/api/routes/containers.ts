@@ -10,7 +10,7 @@ import { type ContainerSizes, inspectContainer, summarizeContainer } from '../en
 import { isRunning } from '../encode/container-state.ts';
 import { invalid } from '../errors.ts';
 import { Filters } from '../filters.ts';
-import { checkPlatform, parsePlatform } from '../platform.ts';
+import { foreignWarning, imageFor, parsePlatform } from '../platform.ts';
 import { oneAtATime, tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
 import { createContainer, ignoredFields } from '../schemas/container.ts';
@@ -57,10 +57,14 @@ async function create(services: Services, request: FastifyRequest): Promise<Crea
   const adapted = adaptCreate(body, { version, cgroupVersion: services.info.cgroupVersion });
   const platform = speaks(request, '1.41') ? query.string('platform') : undefined;
   if (platform !== undefined) {
-    checkPlatform(await services.store.images.resolve(body.Image), body.Image, parsePlatform(platform));
+    const { images } = services.store;
+    const named = await images.resolve(body.Image);
+    const image = await imageFor(images, { image: named, name: body.Image, wanted: parsePlatform(platform) });
+    if (image.id !== named.id) adapted.request.Image = image.id;
   }
   const { record, warnings } = await services.containers.create(adapted.request, name === undefined ? {} : { name });
-  return { Id: record.id, Warnings: [...warnings, ...adapted.warnings, ...ignoredFields(request.body)] };
+  const foreign = await foreignWarning(services.store.images, record.image.id);
+  return { Id: record.id, Warnings: [...warnings, ...adapted.warnings, ...ignoredFields(request.body), ...foreign] };
 }
 
 async function listContainers(services: Services, request: FastifyRequest): Promise<ContainerSummary[]> {

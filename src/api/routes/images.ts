@@ -9,7 +9,7 @@ import { Filters } from '../filters.ts';
 import { deleteImage } from '../image-delete.ts';
 import { tellImage } from '../image-events.ts';
 import { listImages } from '../image-list.ts';
-import { checkPlatform, decodePlatform } from '../platform.ts';
+import { checkPlatform, decodePlatform, imageFor } from '../platform.ts';
 import { oneAtATime, tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
 import type { Services } from '../services.ts';
@@ -26,16 +26,14 @@ export function imageRoutes(app: FastifyInstance, services: Services): void {
   app.get('/images/*', async (request, reply) => {
     const { name, verb } = splitName(request, ['json', 'history', 'get']);
     if (verb === 'get') return sendImages(services, reply, [name]);
-    const record = await images.resolve(name);
     const query = new Query(request.query);
-    if (verb === 'history') {
-      refuseOtherPlatform(request, query, record, name, '1.48');
-      return imageHistory(record, referenceNames(await images.references(record.id)).tags);
-    }
-    if (query.boolean('manifests') && query.string('platform') !== undefined && speaks(request, '1.49')) {
+    if (verb !== 'history' && query.boolean('manifests') && query.string('platform') !== undefined && speaks(request, '1.49')) {
       throw invalid('PARAMETER_INVALID', 'conflicting options: manifests and platform options cannot both be set');
     }
-    refuseOtherPlatform(request, query, record, name, '1.49');
+    const record = await forRequest(services, request, { query, name, since: verb === 'history' ? '1.48' : '1.49' });
+    if (verb === 'history') {
+      return imageHistory(record, referenceNames(await images.references(record.id)).tags);
+    }
     const [references, lastUsedAtMs] = await Promise.all([images.references(record.id), services.store.uses.last('image', record.id)]);
     const options = { snapshotter: services.info.snapshotter, lastUsedAtMs, speaks: (version: string) => speaks(request, version) };
     return inspectImage(record, references, options);
@@ -70,10 +68,15 @@ function splitName(request: FastifyRequest, verbs: readonly string[]): { name: s
   return { name: path.slice(0, slash), verb };
 }
 
-/** An image is of one platform here: asked for another one it is not there. */
-function refuseOtherPlatform(request: FastifyRequest, query: Query, record: ImageRecord, name: string, since: string): void {
+/** The image of that name, of the platform that is asked for. */
+async function forRequest(
+  { store: { images } }: Services,
+  request: FastifyRequest,
+  { query, name, since }: { query: Query; name: string; since: string },
+): Promise<ImageRecord> {
+  const image = await images.resolve(name);
   const platform = speaks(request, since) ? query.string('platform') : undefined;
-  if (platform !== undefined) checkPlatform(record, name, decodePlatform(platform));
+  return platform === undefined ? image : imageFor(images, { image, name, wanted: decodePlatform(platform) });
 }
 
 async function tagImage({ store, events }: Services, name: string, query: Query): Promise<void> {

@@ -6,6 +6,7 @@ import { Timeline } from '../../base/timeline.ts';
 import { askAs } from '../authorization/guard.ts';
 import { bodyOf, requireField } from '../decode.ts';
 import { hijack, wantsUpgrade } from '../hijack.ts';
+import { foreignWarning } from '../platform.ts';
 import { RunSession } from '../run-session.ts';
 import { ignoredFields } from '../schemas/container.ts';
 import { runRequest } from '../schemas/resources.ts';
@@ -24,7 +25,8 @@ export function runRoutes(app: FastifyInstance, services: Services): void {
     const created = await services.containers.create(create, run.name === undefined ? {} : { name: run.name });
     await askToFollow(services, request, run, created.record.id);
     timeline.add('create', arrivedAtMs);
-    const warnings = [...created.warnings, ...ignoredFields((request.body as { create?: unknown }).create)];
+    const foreign = await foreignWarning(services.store.images, created.record.image.id);
+    const warnings = [...created.warnings, ...foreign, ...ignoredFields((request.body as { create?: unknown }).create)];
     const connection = hijack(request, reply, { protocol: 'slipway-run', input: true, shutdown: services.shutdown });
     const session = new RunSession(services, connection, {
       run,

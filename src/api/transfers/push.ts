@@ -4,7 +4,7 @@ import { canonical, familiar, familiarName, parseReference, type Reference, repo
 import type { PushRequest } from '../../transport/port.ts';
 import { invalid } from '../errors.ts';
 import { tellTransfer } from '../image-events.ts';
-import { checkPlatform, decodePlatform } from '../platform.ts';
+import { decodePlatform, imageFor } from '../platform.ts';
 import { Query } from '../query.ts';
 import { decodeRegistryAuth } from '../registry-auth.ts';
 import type { Services } from '../services.ts';
@@ -41,8 +41,9 @@ export async function pushImages(services: Services, request: FastifyRequest, re
   output.line({ status: `The push refers to repository [${repositoryOf(reference)}]` });
   try {
     for (const each of await tagsHere(services, reference)) {
-      const image = await services.store.images.resolve(canonical(each));
-      if (wanted !== undefined) checkPlatform(image, familiar(each), wanted);
+      const { images } = services.store;
+      const named = await images.resolve(canonical(each));
+      const image = wanted === undefined ? named : await imageFor(images, { image: named, name: familiar(each), wanted });
       await pushOne(push, { image, reference: each });
     }
     output.end();

@@ -1,26 +1,35 @@
-import type { BuildDefinition, DefinitionImage, DefinitionRun, DefinitionStep } from '../../api-types/definition.ts';
-import { defaultPath, emptyImageConfig, withoutLayers } from '../../oci/config.ts';
+import type { BuildDefinition, DefinitionImage, DefinitionStep } from '../../api-types/definition.ts';
+import { emptyImageConfig, withoutLayers } from '../../oci/config.ts';
 import type { ImageConfig, RunConfig } from '../../oci/image.ts';
 import type { TreeId } from '../../store/model.ts';
 import type { ImageRecord } from '../../store/port.ts';
+import type { Warning } from '../dockerfile/checks.ts';
 import type { Lowered } from '../dockerfile/lower.ts';
 import { hasWildcard } from '../dockerfile/paths.ts';
+import { withoutCredentials } from '../dockerfile/remote.ts';
 import type { StageHistory } from '../dockerfile/stage.ts';
 import type { ContextPath } from '../dockerfile/surroundings.ts';
 import { GraphBuilder } from '../graph/builder.ts';
-import type { Operation, RunMount, VertexId } from '../graph/vertex.ts';
+import type { Operation, VertexId } from '../graph/vertex.ts';
+import { CacheRules, type StepOptions } from '../step-options.ts';
 import { inputsOf, orderSteps } from './order.ts';
+import { runOperation, splitOnce } from './run-step.ts';
+import { sourceOperation } from './source-step.ts';
 
-export type DefinitionOptions = {
+export type DefinitionOptions = StepOptions & {
   readonly labels: Readonly<Record<string, string>>;
-  readonly noCache: boolean;
   readonly networkMode: 'default' | 'none' | 'host';
   /** Throws NotFound when there is no such image. */
   readonly resolveImage: (reference: string) => Promise<ImageRecord>;
 };
 
 /** A step that was lowered: what later ones stand on. */
-type Made = { readonly vertex: VertexId; readonly config: ImageConfig; readonly history: readonly StageHistory[] };
+type Made = {
+  readonly vertex: VertexId;
+  readonly config: ImageConfig;
+  readonly history: readonly StageHistory[];
+  readonly group?: string | undefined;
+};
 
 /** Turns a build definition into a graph, the target's image config and history. The config is that of the image at the end of a step's chain of bases. */
 export async function lowerDefinition(definition: BuildDefinition, name: string, options: DefinitionOptions): Promise<Lowered> {
@@ -34,23 +43,28 @@ class Lowering {
   readonly #made = new Map<string, Made>();
   readonly #contexts = new Set<string>();
   readonly #contextPaths: ContextPath[] = [];
+  readonly #caching: CacheRules;
+  readonly #warnings: Warning[] = [];
 
   constructor(name: string, options: DefinitionOptions) {
     this.#name = name;
     this.#options = options;
+    this.#caching = new CacheRules(options);
   }
 
   async run(definition: BuildDefinition): Promise<Lowered> {
     for (const step of orderSteps(definition, this.#name)) this.#made.set(step.id, await this.#lower(step));
     if (this.#contexts.has(definition.target)) this.#contextPaths.push({ path: '/', wildcard: false });
     const target = this.#of(definition.target);
+    const names = definition.steps.flatMap(namesOf);
+    for (const message of this.#caching.unknown(names)) this.#warnings.push({ message });
     return {
       graph: this.#graph.finish(),
       target: target.vertex,
       config: withImage(target.config, definition.image ?? {}, this.#options.labels),
       history: target.history,
       contextPaths: this.#contextPaths,
-      warnings: [],
+      warnings: this.#warnings,
     };
   }
 
@@ -66,17 +80,21 @@ class Lowering {
     const config = base?.config ?? emptyImageConfig();
     const text = step.name ?? nameOf(step);
     const operation = this.#operation(step, config.config ?? {});
-    const given = operation.kind === 'context' || operation.kind === 'scratch';
+    const given = ['context', 'scratch', 'http', 'git'].includes(operation.kind);
+    const names = namesOf(step);
+    const noCache = this.#caching.noCache(names);
     const vertex = this.#graph.add({
       name: step.kind === 'context' ? 'build context' : text,
       lineage: `${this.#name}|${step.id}|${step.kind}`,
       inputs: inputsOf(step).map((id) => this.#of(id).vertex),
       operation,
-      noCache: !given && this.#options.noCache,
-      ...(step.kind === 'run' ? { timeoutMs: step.timeoutMs, retries: step.retries } : {}),
+      noCache: !given && noCache,
+      ...(step.kind === 'run'
+        ? { timeoutMs: step.timeoutMs, retries: step.retries, cacheTtlMs: this.#caching.ttlMs(names) ?? step.cacheTtlMs }
+        : {}),
     });
-    const entry: StageHistory = { entry: { created_by: text, comment: 'slipway.build.v1' }, vertex };
-    return { vertex, config, history: given ? [] : [...(base?.history ?? []), entry] };
+    const history = given ? [] : [...grouped(base, step.group), { entry: { created_by: text, comment: commentOf(step.group) }, vertex }];
+    return { vertex, config, history, group: step.group };
   }
 
   /** Which of the context's files are read. A tree that is more than copied from is wanted whole. */
@@ -90,7 +108,9 @@ class Lowering {
       for (const mount of step.mounts ?? []) {
         if (mount.kind === 'bind' && isContext(mount.from)) this.#contextPaths.push({ path: mount.path ?? '/', wildcard: false });
       }
-      if (isContext(step.base)) this.#contextPaths.push({ path: '/', wildcard: false });
+      for (const id of [step.base, ...(step.services ?? []).map(({ from }) => from)]) {
+        if (isContext(id)) this.#contextPaths.push({ path: '/', wildcard: false });
+      }
     } else if (inputsOf(step).some(isContext)) this.#contextPaths.push({ path: '/', wildcard: false });
   }
 
@@ -110,6 +130,9 @@ class Lowering {
         return { kind: 'scratch' };
       case 'context':
         return { kind: 'context', name: 'default' };
+      case 'http':
+      case 'git':
+        return sourceOperation(step);
       case 'files':
         return { kind: 'inline', files: step.files.map(({ path, text, mode = 0o644 }) => ({ path, text, mode })) };
       case 'copy':
@@ -124,38 +147,29 @@ class Lowering {
       case 'mkdir':
         return { kind: 'mkdir', path: step.path, mode: step.mode ?? 0o755, owner: step.owner };
       case 'run':
-        return this.#run(step, base);
+        return runOperation(step, base, (id) => this.#of(id).config.config ?? {}, this.#options);
       case 'merge':
         return { kind: 'merge' };
       case 'difference':
         return { kind: 'difference' };
     }
   }
+}
 
-  #run(step: DefinitionRun, base: RunConfig): Operation {
-    const inherited = [defaultPath, ...(base.Env ?? [])].map((item) => splitOnce(item));
-    const env = new Map([...inherited, ...Object.entries(step.env ?? {})]);
-    let bound = 0;
-    const mounts = (step.mounts ?? []).map((mount): RunMount => {
-      if (mount.kind === 'bind') {
-        bound++;
-        return { kind: 'bind', input: bound, source: mount.path ?? '/', target: mount.target, readOnly: mount.writable !== true };
-      }
-      if (mount.kind === 'tmpfs') return mount;
-      const { target, id = target, sharing = 'shared' } = mount;
-      return { kind: 'cache', id, target, sharing, readOnly: false, mode: 0o755, uid: 0, gid: 0 };
-    });
-    return {
-      kind: 'run',
-      args: step.args,
-      env: [...env].sort(([a], [b]) => (a < b ? -1 : 1)),
-      unkeyedEnv: [],
-      user: step.user ?? base.User ?? '',
-      workingDir: step.workingDir ?? (base.WorkingDir || '/'),
-      network: step.network ?? this.#options.networkMode,
-      mounts,
-    };
-  }
+function namesOf(step: DefinitionStep): string[] {
+  return step.name === undefined ? [step.id] : [step.id, step.name, step.name.replace(/^RUN /, '')];
+}
+
+/** Of steps that stand on each other in one group only the last one stands for a layer: it has what all of them made. */
+function grouped(base: Made | undefined, group: string | undefined): readonly StageHistory[] {
+  const history = base?.history ?? [];
+  const last = history.at(-1);
+  if (group === undefined || base?.group !== group || last?.vertex === undefined) return history;
+  return [...history.slice(0, -1), { ...last, entry: { ...last.entry, empty_layer: true } }];
+}
+
+function commentOf(group: string | undefined): string {
+  return group === undefined ? 'slipway.build.v1' : `slipway.build.v1 group ${group}`;
 }
 
 function nameOf(step: DefinitionStep): string {
@@ -164,6 +178,9 @@ function nameOf(step: DefinitionStep): string {
       return `RUN ${step.args.join(' ').slice(0, 1000)}`;
     case 'copy':
       return `COPY ${step.paths.join(' ')} ${step.to}`;
+    case 'http':
+    case 'git':
+      return `${step.kind === 'http' ? 'fetch' : 'clone'} ${withoutCredentials(step.url)}`;
     case 'mkdir':
       return `MKDIR ${step.path}`;
     case 'merge':
@@ -173,11 +190,6 @@ function nameOf(step: DefinitionStep): string {
     default:
       return step.kind;
   }
-}
-
-function splitOnce(item: string): [string, string] {
-  const at = item.indexOf('=');
-  return at < 0 ? [item, ''] : [item.slice(0, at), item.slice(at + 1)];
 }
 
 function withImage(base: ImageConfig, image: DefinitionImage, labels: Readonly<Record<string, string>>): ImageConfig {

@@ -2,7 +2,7 @@ import type { BuildDefinition, DefinitionStep } from '../../api-types/definition
 import { EngineError } from '../../base/errors.ts';
 import { suggestion } from '../../base/nearest.ts';
 
-/** Ids of the steps whose trees a step needs, the one it stands on first. */
+/** Ids of the steps whose trees a step needs: the one it stands on first, then those of its bind mounts, then those of its services. */
 export function inputsOf(step: DefinitionStep): readonly string[] {
   switch (step.kind) {
     case 'copy':
@@ -10,7 +10,11 @@ export function inputsOf(step: DefinitionStep): readonly string[] {
     case 'mkdir':
       return [step.base];
     case 'run':
-      return [step.base, ...(step.mounts ?? []).flatMap((mount) => (mount.kind === 'bind' ? [mount.from] : []))];
+      return [
+        step.base,
+        ...(step.mounts ?? []).flatMap((mount) => (mount.kind === 'bind' ? [mount.from] : [])),
+        ...(step.services ?? []).map(({ from }) => from),
+      ];
     case 'merge':
       return step.trees;
     case 'difference':

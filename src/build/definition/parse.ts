@@ -1,11 +1,16 @@
+import { isIP } from 'node:net';
 import type { BuildDefinition, DefinitionImage, DefinitionMount, DefinitionStep } from '../../api-types/definition.ts';
 import { suggestion } from '../../base/nearest.ts';
 import { JsonDocument } from '../../oci/document.ts';
+import { GitReferenceError, parseGitReference } from '../dockerfile/git-reference.ts';
 
 const maxBytes = 16 * 1024 * 1024;
 const maxSteps = 100_000;
 const maxTimeoutMs = 7 * 24 * 3_600_000;
 const maxRetries = 100;
+const maxCacheTtlMs = 10 * 366 * 24 * 3_600_000;
+const maxServices = 20;
+const hostName = /^(?:[a-z0-9](?:[a-z0-9-]{0,62})(?:\.|$))+$/i;
 const version = 1;
 
 type Fields = Record<string, unknown>;
@@ -31,10 +36,36 @@ class Parser {
     const path = (value: unknown, place: string) => this.#path(value, place);
     const mode = (value: unknown, place: string) => this.#within(value, place, 0, 0o7777);
     const owner = { owner: text };
+    const boolean = (value: unknown, place: string) => this.#boolean(value, place);
+    const id = (value: unknown, place: string) => this.#within(value, place, 0, 2 ** 32 - 2);
+    const args = (value: unknown, place: string) => this.#some(document.strings(value, place), place);
+    const timeoutMs = (value: unknown, place: string) => this.#within(value, place, 1, maxTimeoutMs);
+    const limits = this.#fields(
+      {},
+      {
+        memoryBytes: (value, place) => this.#within(value, place, 6 * 1024 * 1024, Number.MAX_SAFE_INTEGER),
+        cpus: (value, place) => this.#cpus(value, place),
+        pids: (value, place) => this.#within(value, place, 1, 4_194_304),
+      },
+    );
+    const process = { env: this.#map(text), user: text, workingDir: path, limits };
+    const owned = { mode, uid: id, gid: id, required: boolean, target: path };
     this.#kinds = {
       scratch: this.#fields({}, {}),
       image: this.#fields({ reference: text }, {}),
       context: this.#fields({}, {}),
+      http: this.#fields(
+        { url: (value, place) => this.#url(value, place) },
+        {
+          checksum: (value, place) => this.#checksum(value, place),
+          filename: (value, place) => this.#filename(value, place),
+          unpack: boolean,
+        },
+      ),
+      git: this.#fields(
+        { url: (value, place) => this.#repository(value, place) },
+        { keepGitDirectory: boolean, checksum: (value, place) => this.#commit(value, place) },
+      ),
       files: this.#fields({ files: this.#list(this.#fields({ path, text }, { mode })) }, {}),
       copy: this.#fields(
         { base: text, from: text, paths: this.#list(path), to: path },
@@ -42,15 +73,29 @@ class Parser {
       ),
       mkdir: this.#fields({ base: text, path }, { ...owner, mode }),
       run: this.#fields(
-        { base: text, args: (value, place) => this.#some(document.strings(value, place), place) },
+        { base: text, args },
         {
-          env: this.#map(text),
-          user: text,
-          workingDir: path,
+          ...process,
           network: this.#oneOf('default', 'none', 'host'),
           mounts: this.#list((value, place) => this.#mount(value, place)),
-          timeoutMs: (value, place) => this.#within(value, place, 1, maxTimeoutMs),
+          timeoutMs,
           retries: (value, place) => this.#within(value, place, 0, maxRetries),
+          cacheTtlMs: (value, place) => this.#within(value, place, 0, maxCacheTtlMs),
+          allowedHosts: this.#list((value, place) => this.#host(value, place, true)),
+          hosts: (value, place) => this.#hosts(value, place),
+          services: (value, place) =>
+            this.#services(
+              document.array(
+                value,
+                place,
+                maxServices,
+                this.#fields(
+                  { name: (name, at) => this.#host(name, at, false), from: text },
+                  { ...process, args, ready: this.#fields({ args }, { timeoutMs }) },
+                ),
+              ),
+              place,
+            ),
         },
       ),
       merge: this.#fields({ trees: (value, place) => this.#some(document.strings(value, place), place) }, {}),
@@ -58,8 +103,10 @@ class Parser {
     };
     this.#mounts = {
       cache: this.#fields({ target: path }, { id: text, sharing: this.#oneOf('shared', 'private', 'locked') }),
-      bind: this.#fields({ target: path, from: text }, { path, writable: (value, place) => this.#boolean(value, place) }),
+      bind: this.#fields({ target: path, from: text }, { path, writable: boolean }),
       tmpfs: this.#fields({ target: path }, { sizeBytes: (value, place) => this.#within(value, place, 1, Number.MAX_SAFE_INTEGER) }),
+      secret: this.#fields({ id: text }, { ...owned, env: (value, place) => this.#variable(value, place), invalidate: boolean }),
+      ssh: this.#fields({}, { ...owned, id: text }),
     };
   }
 
@@ -86,11 +133,12 @@ class Parser {
   }
 
   #step(value: unknown, place: string): DefinitionStep {
-    const { id, name, kind, ...rest } = this.#document.object(value, place);
+    const { id, name, group, kind, ...rest } = this.#document.object(value, place);
     const idText = this.#document.string(id, `${place}.id`, 200);
     if (!/^[\w.-]+$/.test(idText)) throw this.#document.error(`${place}.id`, `"${idText}" may have letters, digits, ".", "_" and "-" only`);
     const shown = name === undefined || name === null ? {} : { name: this.#document.string(name, `${place}.name`, 10_000) };
-    return { id: idText, ...shown, kind, ...this.#kind(this.#kinds, kind, place)(rest, place) } as DefinitionStep;
+    const grouped = group === undefined || group === null ? {} : { group: this.#document.string(group, `${place}.group`, 200) };
+    return { id: idText, ...shown, ...grouped, kind, ...this.#kind(this.#kinds, kind, place)(rest, place) } as DefinitionStep;
   }
 
   #mount(value: unknown, place: string): DefinitionMount {
@@ -192,6 +240,75 @@ class Parser {
     const number = this.#document.integer(value, place);
     if (number >= least && number <= most) return number;
     throw this.#document.error(place, `is ${number}, expected ${least} to ${most}`);
+  }
+
+  #cpus(value: unknown, place: string): number {
+    if (typeof value === 'number' && value >= 0.01 && value <= 100_000) return value;
+    throw this.#document.error(place, `is ${JSON.stringify(value)?.slice(0, 50)}, expected a number of processors from 0.01`);
+  }
+
+  #variable(value: unknown, place: string): string {
+    const name = this.#document.string(value, place, 1000);
+    if (/^[^=\0]+$/.test(name)) return name;
+    throw this.#document.error(place, `${JSON.stringify(name.slice(0, 100))} is not the name of a variable`);
+  }
+
+  #host(value: unknown, place: string, wildcard: boolean): string {
+    const name = this.#document.string(value, place, 253);
+    if (hostName.test(wildcard ? name.replace(/^\*\./, '') : name)) return name;
+    throw this.#document.error(place, `"${name.slice(0, 100)}" is not the name of a host${wildcard ? ', nor *.DOMAIN' : ''}`);
+  }
+
+  #hosts(value: unknown, place: string): Record<string, string> {
+    const hosts = this.#document.map(value, place, 1000, (address, at) => {
+      const text = this.#document.string(address, at, 100);
+      if (isIP(text) === 0) throw this.#document.error(at, `"${text}" is not an address`);
+      return text;
+    });
+    for (const name of Object.keys(hosts)) this.#host(name, place, false);
+    return hosts;
+  }
+
+  #services(services: Record<string, unknown>[], place: string): Record<string, unknown>[] {
+    const names = services.map(({ name }) => name);
+    const twice = names.findIndex((name, index) => names.indexOf(name) < index);
+    if (twice >= 0) throw this.#document.error(`${place}[${twice}].name`, `"${names[twice]}" is the name of an earlier service`);
+    return services;
+  }
+
+  #url(value: unknown, place: string): string {
+    const url = this.#document.string(value, place, 8192);
+    if (/^https?:\/\//i.test(url) && URL.canParse(url)) return url;
+    throw this.#document.error(place, `"${url.slice(0, 200)}" is not an http or https URL`);
+  }
+
+  #repository(value: unknown, place: string): string {
+    const url = this.#document.string(value, place, 8192);
+    try {
+      if (parseGitReference(url) !== undefined) return url;
+    } catch (error) {
+      if (error instanceof GitReferenceError) throw this.#document.error(place, `is not right: ${error.message}`);
+      throw error;
+    }
+    throw this.#document.error(place, `"${url.slice(0, 200)}" names no git repository, as https://HOST/PATH.git#REF does`);
+  }
+
+  #commit(value: unknown, place: string): string {
+    const text = this.#document.string(value, place, 100);
+    if (/^[0-9a-f]{7,64}$/.test(text)) return text;
+    throw this.#document.error(place, `"${text}" is not a commit: at least 7 hexadecimal digits`);
+  }
+
+  #checksum(value: unknown, place: string): string {
+    const text = this.#document.string(value, place, 200);
+    if (/^sha256:[0-9a-f]{64}$/.test(text)) return text;
+    throw this.#document.error(place, `"${text.slice(0, 100)}" is not a digest such as sha256:… with 64 hexadecimal digits`);
+  }
+
+  #filename(value: unknown, place: string): string {
+    const name = this.#document.string(value, place, 255);
+    if (name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name)) return name;
+    throw this.#document.error(place, `"${name}" is not the name of a file`);
   }
 
   #boolean(value: unknown, place: string): boolean {

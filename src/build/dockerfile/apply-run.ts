@@ -46,10 +46,13 @@ export async function applyRun(stage: StageState, instruction: RunInstruction, a
       user: stage.run.User ?? '',
       workingDir: stage.workingDir,
       network: instruction.network === 'default' ? around.networkMode : instruction.network,
+      platform: around.foreignPlatform,
       mounts,
+      ...around.processes,
     },
     place: placeOf(source, { ...instruction.location, length: instruction.text.length }),
     noCache: around.noCache,
+    cacheTtlMs: around.cacheTtlMs,
   });
   stage.vertex = vertex;
   stage.record(`RUN ${historyCommand(stage, args)}`, vertex);
@@ -111,7 +114,7 @@ async function toMount(stage: StageState, options: MountOptions, around: Surroun
   const { source } = around;
   const { inputs } = collected;
   const fail = (message: string, hint?: string) => source.invalid('MOUNT_INVALID', options.location, message, hint);
-  if (options.type === 'secret') return secretMount(stage, options, source);
+  if (options.type === 'secret') return secretMount(stage, options, around);
   if (options.type === 'ssh') return sshMount(stage, options, source, collected.mounts);
   if (options.target === undefined || options.target === '') throw fail(`a ${options.type} mount needs a target`, 'Add target=/PATH.');
   const target = absolutePath(stage.workingDir, options.target).replace(/(?<=.)\/\.?$/, '');

@@ -1,6 +1,8 @@
 import { EngineError } from '../../base/errors.ts';
 import { suggestion } from '../../base/nearest.ts';
 import { emptyImageConfig } from '../../oci/config.ts';
+import type { Platform } from '../../oci/image.ts';
+import { formatPlatform } from '../../oci/platform.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
 import type { TreeId } from '../../store/model.ts';
 import type { ImageRecord } from '../../store/port.ts';
@@ -24,8 +26,8 @@ export type BasesOptions = {
   readonly file: Dockerfile;
   readonly graph: GraphBuilder;
   readonly contexts: Readonly<Record<string, ContextReference>>;
-  /** Throws NotFound when there is no such image. */
-  readonly resolveImage: (reference: string) => Promise<ImageRecord>;
+  /** Throws NotFound when there is no such image. Without a platform the one that is here will do. */
+  readonly resolveImage: (reference: string, platform: Platform | undefined) => Promise<ImageRecord>;
 };
 
 /** What stages stand on and copy from that is no stage: images, named contexts, nothing. */
@@ -43,19 +45,23 @@ export class Bases {
     return this.#contexts.has(contextName(name));
   }
 
-  scratch(): StageBase {
-    return this.#empty(this.#options.graph.add({ name: 'scratch', lineage: 'scratch', operation: { kind: 'scratch' } }));
+  scratch(platform?: Platform): StageBase {
+    return this.#empty(this.#options.graph.add({ name: 'scratch', lineage: 'scratch', operation: { kind: 'scratch' } }), platform);
   }
 
   /** For FROM. `image` is there when it is one. */
-  async base(name: string, location: Location): Promise<{ base: StageBase; triggers: readonly string[]; image?: ImageRecord | undefined }> {
+  async base(
+    name: string,
+    location: Location,
+    platform?: Platform,
+  ): Promise<{ base: StageBase; triggers: readonly string[]; image?: ImageRecord | undefined }> {
     const named = this.#contexts.get(contextName(name));
     if (named !== undefined && named.context.kind !== 'image') {
-      return { base: this.#empty(this.#contextVertex(named.name, named.context, location)), triggers: [] };
+      return { base: this.#empty(this.#contextVertex(named.name, named.context, location), platform), triggers: [] };
     }
     const reference = named?.context.kind === 'image' ? named.context.reference : name;
-    if (reference === 'scratch') return { base: this.scratch(), triggers: [] };
-    const image = await this.#image(reference, location);
+    if (reference === 'scratch') return { base: this.scratch(platform), triggers: [] };
+    const image = await this.#image(reference, location, platform);
     return {
       base: {
         vertex: this.#imageVertex(reference, image, location),
@@ -71,16 +77,16 @@ export class Bases {
   }
 
   /** For --from and from=. */
-  async files(name: string, location: Location): Promise<VertexId> {
+  async files(name: string, location: Location, platform?: Platform): Promise<VertexId> {
     const named = this.#contexts.get(contextName(name));
     if (named !== undefined && named.context.kind !== 'image') return this.#contextVertex(named.name, named.context, location);
     const reference = named?.context.kind === 'image' ? named.context.reference : name;
     if (reference === 'scratch') return this.scratch().vertex;
-    return this.#imageVertex(reference, await this.#image(reference, location), location);
+    return this.#imageVertex(reference, await this.#image(reference, location, platform), location);
   }
 
-  #empty(vertex: VertexId): StageBase {
-    const config = emptyImageConfig();
+  #empty(vertex: VertexId, platform: Platform | undefined): StageBase {
+    const config = emptyImageConfig(platform);
     return {
       vertex,
       config: { ...config, config: { ...config.config, WorkingDir: '/' } },
@@ -113,11 +119,12 @@ export class Bases {
     });
   }
 
-  async #image(name: string, location: Location): Promise<ImageRecord> {
-    let found = this.#images.get(name);
+  async #image(name: string, location: Location, platform: Platform | undefined): Promise<ImageRecord> {
+    const key = platform === undefined ? name : `${name} ${formatPlatform(platform)}`;
+    let found = this.#images.get(key);
     if (found === undefined) {
-      found = this.#options.resolveImage(name);
-      this.#images.set(name, found);
+      found = this.#options.resolveImage(name, platform);
+      this.#images.set(key, found);
     }
     try {
       return await found;

@@ -1,4 +1,5 @@
 import { EngineError } from '../../base/errors.ts';
+import type { Platform } from '../../oci/image.ts';
 import { hostPlatform, parsePlatform } from '../../oci/platform.ts';
 import { parseReference } from '../../oci/reference.ts';
 import type { Checks } from './checks.ts';
@@ -53,10 +54,10 @@ export function checkImagePlatform(
   name: string,
   image: { os?: string | undefined; architecture?: string | undefined },
   checks: Checks,
+  expected: Platform = hostPlatform(),
 ): void {
-  const host = hostPlatform();
-  const { os = host.os, architecture = host.architecture } = image;
-  if (os === host.os && architecture === host.architecture) return;
-  const message = `Base image ${name} was pulled with platform "${os}/${architecture}", expected "${host.os}/${host.architecture}" for current build`;
+  const { os = expected.os, architecture = expected.architecture } = image;
+  if (os === expected.os && architecture === expected.architecture) return;
+  const message = `Base image ${name} was pulled with platform "${os}/${architecture}", expected "${expected.os}/${expected.architecture}" for current build`;
   checks.report('InvalidBaseImagePlatform', from.location, message);
 }

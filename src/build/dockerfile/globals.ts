@@ -1,3 +1,4 @@
+import type { Platform } from '../../oci/image.ts';
 import { formatPlatform, hostPlatform } from '../../oci/platform.ts';
 import type { Checks } from './checks.ts';
 import { didYouMean } from './checks.ts';
@@ -25,10 +26,17 @@ export type Globals = {
  */
 export function globalArguments(
   file: Dockerfile,
-  options: { target?: string | undefined; buildArgs: Readonly<Record<string, string>>; useArg?: (name: string) => void },
+  options: {
+    target?: string | undefined;
+    buildArgs: Readonly<Record<string, string>>;
+    useArg?: (name: string) => void;
+    /** What is built for; this host when not given. */
+    platform?: Platform | undefined;
+  },
 ): Globals {
-  const { buildArgs, target } = options;
-  const variables = platformArguments(target === undefined || target === '' ? file.stages.at(-1)?.from.name : target);
+  const { buildArgs, target, platform } = options;
+  const stage = target === undefined || target === '' ? file.stages.at(-1)?.from.name : target;
+  const variables = platformArguments(stage, platform ?? hostPlatform());
   for (const name of [...variables.names()]) {
     const given = own(buildArgs, name);
     if (given !== undefined) variables.set(name, given);
@@ -53,17 +61,16 @@ function defaultValue(file: Dockerfile, instruction: ArgInstruction, value: stri
   return value === undefined ? undefined : expandAt(file.source, instruction.location, value, variables, { escape: file.escape }).text;
 }
 
-function platformArguments(target: string | undefined): Variables {
-  const host = hostPlatform();
+function platformArguments(stage: string | undefined, target: Platform): Variables {
   const variables = new Variables();
-  for (const side of ['BUILD', 'TARGET']) {
-    variables.set(`${side}PLATFORM`, formatPlatform(host));
-    variables.set(`${side}OS`, host.os);
+  for (const [side, platform] of [['BUILD', hostPlatform()] as const, ['TARGET', target] as const]) {
+    variables.set(`${side}PLATFORM`, formatPlatform(platform));
+    variables.set(`${side}OS`, platform.os);
     variables.set(`${side}OSVERSION`, '');
-    variables.set(`${side}ARCH`, host.architecture);
-    variables.set(`${side}VARIANT`, host.variant ?? '');
+    variables.set(`${side}ARCH`, platform.architecture);
+    variables.set(`${side}VARIANT`, platform.variant ?? '');
   }
-  variables.set('TARGETSTAGE', target ?? unnamedTarget);
+  variables.set('TARGETSTAGE', stage ?? unnamedTarget);
   return variables;
 }
 

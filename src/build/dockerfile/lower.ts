@@ -1,10 +1,11 @@
 import { EngineError } from '../../base/errors.ts';
 import { suggestion } from '../../base/nearest.ts';
-import type { ImageConfig } from '../../oci/image.ts';
+import type { ImageConfig, Platform } from '../../oci/image.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../oci/platform.ts';
 import type { ImageRecord } from '../../store/port.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, VertexId } from '../graph/vertex.ts';
+import { CacheRules, type StepOptions } from '../step-options.ts';
 import { applyInstruction } from './apply.ts';
 import { Bases, type ContextReference } from './bases.ts';
 import { Checks, parseCheckOptions, type Warning } from './checks.ts';
@@ -18,14 +19,15 @@ import { checkSyntax } from './static-checks.ts';
 import type { ContextPath, Surroundings } from './surroundings.ts';
 import type { Dockerfile, Instruction, Stage } from './syntax.ts';
 
-export type LowerOptions = {
+export type LowerOptions = StepOptions & {
   readonly target?: string | undefined;
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  readonly noCache: boolean;
   readonly networkMode: 'default' | 'none' | 'host';
-  /** Throws NotFound when there is no such image. */
-  readonly resolveImage: (reference: string) => Promise<ImageRecord>;
+  /** What is built for. Without one, for this host, of whatever images are here. */
+  readonly platform?: Platform | undefined;
+  /** Throws NotFound when there is no such image. Without a platform the one that is here will do. */
+  readonly resolveImage: (reference: string, platform: Platform | undefined) => Promise<ImageRecord>;
   /** Named contexts. */
   readonly contexts?: Readonly<Record<string, ContextReference>> | undefined;
   /** The lines of .dockerignore that hold for the main context. */
@@ -74,6 +76,7 @@ class Lowering {
   readonly #bases: Bases;
   readonly #globals: Globals;
   readonly #isIgnored: (path: string) => boolean;
+  readonly #caching: CacheRules;
 
   constructor(file: Dockerfile, options: LowerOptions) {
     this.#file = file;
@@ -81,6 +84,7 @@ class Lowering {
     this.#checks = checksOf(file, options);
     this.#bases = new Bases({ file, graph: this.#graph, contexts: options.contexts ?? {}, resolveImage: options.resolveImage });
     this.#isIgnored = certainlyIgnored(options.ignore ?? []);
+    this.#caching = new CacheRules(options);
     this.#globals = globalArguments(file, { ...options, useArg: (name) => this.#usedArgs.add(name) });
   }
 
@@ -90,6 +94,7 @@ class Lowering {
     checkDefaultBases(this.#file, this.#checks);
     const target = await this.#stage(targetIndex);
     this.#warnUnusedArgs();
+    for (const message of this.#caching.unknown(this.#stageNames())) this.#checks.warn(message);
     const labels = { ...target.run.Labels, ...this.#options.labels };
     if (Object.keys(labels).length > 0) target.run.Labels = labels;
     if (target.triggers.length > 0) target.run.OnBuild = target.triggers;
@@ -134,11 +139,14 @@ class Lowering {
     const name = stage.from.name ?? (stages.length > 1 ? `stage-${index}` : '');
     // A named context of a stage's name takes the stage's place, instructions and all.
     if (stage.from.name !== undefined && this.#bases.isContext(stage.from.name)) {
-      return new StageState(name, (await this.#bases.base(stage.from.name, stage.from.location)).base);
+      const { platform } = this.#options;
+      const replaced = new StageState(name, (await this.#bases.base(stage.from.name, stage.from.location, platform)).base);
+      replaced.platform = platform;
+      return replaced;
     }
-    this.#checkPlatform(stage);
-    const { base, triggers } = await this.#base(index, stage);
+    const { base, triggers, platform } = await this.#base(index, stage, this.#platformFlag(stage));
     const state = new StageState(name, base);
+    state.platform = platform;
     const fromTriggers = triggers.map((text) => parseTrigger(text, `ONBUILD of ${stage.from.base}`));
     const steps = [...fromTriggers, ...stage.instructions];
     state.totalSteps = steps.filter((step) => ['RUN', 'COPY', 'ADD', 'WORKDIR'].includes(step.kind)).length;
@@ -150,21 +158,26 @@ class Lowering {
 
   async #apply(index: number, state: StageState, step: Instruction, isTrigger: boolean): Promise<void> {
     const { source } = this.#file;
+    const stageNames = [state.name, String(index)];
     const surroundings: Surroundings = {
       graph: this.#graph,
       source,
       escape: this.#file.escape,
       globals: this.#globals.variables,
       buildArgs: this.#options.buildArgs,
-      noCache: this.#options.noCache,
+      noCache: this.#caching.noCache(stageNames),
+      cacheTtlMs: this.#caching.ttlMs(stageNames),
+      invalidateSecrets: this.#options.invalidateSecrets ?? [],
+      processes: this.#options.processes ?? {},
       networkMode: this.#options.networkMode,
+      foreignPlatform: foreign(state.platform),
       checks: this.#checks.forInstruction(step.comments),
       told: new Set(),
       isIgnored: this.#isIgnored,
       isTrigger,
       useArg: (name) => this.#usedArgs.add(name),
       useContext: (path) => this.#contextPaths.push(path),
-      resolveFrom: (name, location) => this.#from(index, name, location),
+      resolveFrom: (name, location) => this.#from(index, name, location, state.platform),
       lineage: (text) => this.#lineage(`${source.name}|${state.name}|${text}`),
     };
     await applyInstruction(state, step, surroundings);
@@ -177,8 +190,8 @@ class Lowering {
     return `${text}|${count}`;
   }
 
-  #checkPlatform({ from }: Stage): void {
-    if (from.platform === undefined) return;
+  #platformFlag({ from }: Stage): Platform | undefined {
+    if (from.platform === undefined) return undefined;
     const { source } = this.#file;
     const checks = this.#checks.forInstruction(from.comments);
     const expanded = expandFrom(this.#file, from, from.platform, this.#globals, checks);
@@ -187,20 +200,15 @@ class Lowering {
       const hint = [...expanded.unset].map((name) => suggestion(name, this.#globals.declared)).find((text) => text !== undefined);
       throw source.invalid('PLATFORM_INVALID', from.location, `--platform=${from.platform} is empty`, hint);
     }
-    const platform = formatPlatform(
-      parsedPlatform(expanded.text, (message, hint) => source.invalid('PLATFORM_INVALID', from.location, message, hint)),
-    );
-    const host = formatPlatform(hostPlatform());
-    if (platform !== host) {
-      throw source.unsupported(
-        from.location,
-        `FROM --platform=${platform}: this host builds for ${host} only`,
-        `Leave --platform out or build on a ${platform} host.`,
-      );
-    }
+    return parsedPlatform(expanded.text, (message, hint) => source.invalid('PLATFORM_INVALID', from.location, message, hint));
   }
 
-  async #base(index: number, stage: Stage): Promise<{ base: StageBase; triggers: readonly string[] }> {
+  /** A stage is for the platform of its flag, else of the stage that it stands on, else of the build. */
+  async #base(
+    index: number,
+    stage: Stage,
+    flag: Platform | undefined,
+  ): Promise<{ base: StageBase; triggers: readonly string[]; platform: Platform | undefined }> {
     const { source, stages } = this.#file;
     const { from } = stage;
     const checks = this.#checks.forInstruction(from.comments);
@@ -216,16 +224,17 @@ class Lowering {
     const earlier = stages.slice(0, index).findLastIndex((candidate) => candidate.from.name === name.toLowerCase());
     if (earlier >= 0) {
       const state = await this.#stage(earlier);
-      return { base: state.asBase(), triggers: state.triggers };
+      return { base: state.asBase(), triggers: state.triggers, platform: flag ?? state.platform };
     }
-    if (name === 'scratch') return { base: this.#bases.scratch(), triggers: [] };
-    const found = await this.#bases.base(name, from.location);
-    if (found.image !== undefined) checkImagePlatform(from, name, found.image.config, this.#checks);
-    return found;
+    const platform = flag ?? this.#options.platform;
+    if (name === 'scratch') return { base: this.#bases.scratch(platform), triggers: [], platform };
+    const found = await this.#bases.base(name, from.location, platform);
+    if (found.image !== undefined) checkImagePlatform(from, name, found.image.config, this.#checks, platform);
+    return { ...found, platform };
   }
 
   /** What --from or from= names: an earlier stage by name or number, a named context, else an image. */
-  async #from(index: number, name: string, location: Location): Promise<VertexId> {
+  async #from(index: number, name: string, location: Location, platform: Platform | undefined): Promise<VertexId> {
     const { source, stages } = this.#file;
     const stage = /^\d+$/.test(name)
       ? Number(name)
@@ -248,12 +257,17 @@ class Lowering {
       );
     }
     if (stage >= 0) return (await this.#stage(stage)).vertex;
-    return this.#bases.files(name, location);
+    return this.#bases.files(name, location, platform);
   }
 
   #lastStage(name: string, before: number): number | undefined {
     const index = this.#file.stages.slice(0, before).findLastIndex((stage) => stage.from.name === name.toLowerCase());
     return index < 0 ? undefined : index;
+  }
+
+  /** Those that the target does not need are not wrong, though they do nothing. */
+  #stageNames(): string[] {
+    return this.#file.stages.flatMap(({ from }, index) => [from.name ?? `stage-${index}`, String(index)]);
   }
 
   #warnUnusedArgs(): void {
@@ -275,6 +289,13 @@ function checksOf({ source, directives }: Dockerfile, options: Pick<LowerOptions
   const words = value.split(' ', 1)[0] ?? '';
   const fail = (message: string, hint?: string) => source.invalid('CHECK_INVALID', location, `check=${words}: ${message}`, hint);
   return new Checks(parseCheckOptions(words, fail), found);
+}
+
+/** Undefined for this host's own. */
+function foreign(platform: Platform | undefined): string | undefined {
+  if (platform === undefined) return undefined;
+  const name = formatPlatform(platform);
+  return name === formatPlatform(hostPlatform()) ? undefined : name;
 }
 
 function parsedPlatform(text: string, fail: (message: string, hint?: string) => EngineError): ReturnType<typeof parsePlatform> {

@@ -41,8 +41,7 @@ function httpVertex(graph: GraphBuilder, url: string, options: RemoteOptions): {
   if (checksum !== undefined && !/^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$/.test(checksum)) {
     throw source.invalid('CHECKSUM_INVALID', location, `--checksum=${checksum} is not a digest`, 'Write sha256: and 64 hex digits.');
   }
-  const base = decodedName(posix.basename(new URL(url).pathname));
-  const filename = options.name ?? (base === '' ? '__unnamed__' : base);
+  const filename = options.name ?? filenameOf(url);
   const vertex = graph.add({
     name: `fetch ${withoutCredentials(url)}`,
     lineage: `http|${url}`,
@@ -50,6 +49,12 @@ function httpVertex(graph: GraphBuilder, url: string, options: RemoteOptions): {
     place: placeOf(source, location),
   });
   return { vertex, path: unpack === true ? '/' : `/${filename}` };
+}
+
+/** What a file from a URL is called, as BuildKit has it. */
+export function filenameOf(url: string): string {
+  const base = decodedName(posix.basename(new URL(url).pathname));
+  return base === '' ? '__unnamed__' : base;
 }
 
 function decodedName(text: string): string {

@@ -4,9 +4,10 @@ import type { MountOptions } from './mounts.ts';
 import { absolutePath } from './paths.ts';
 import type { Source } from './source.ts';
 import { placeOf, type StageState } from './stage.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /** `--mount=type=secret`: in `/run/secrets/<id>` unless it says where, or that it is a variable only. */
-export function secretMount(stage: StageState, options: MountOptions, source: Source): SecretMount {
+export function secretMount(stage: StageState, options: MountOptions, { source, invalidateSecrets }: Surroundings): SecretMount {
   const id = options.source || options.id || posix.basename(options.target ?? '');
   const target = options.target || (options.env === undefined ? `/run/secrets/${posix.basename(id)}` : undefined);
   if (options.env !== undefined && !/^[^=\0]+$/.test(options.env)) {
@@ -21,6 +22,7 @@ export function secretMount(stage: StageState, options: MountOptions, source: So
     mode: options.mode ?? 0o400,
     uid: options.uid ?? 0,
     gid: options.gid ?? 0,
+    ...(invalidateSecrets.includes(id) ? { invalidate: true } : {}),
     place: placeOf(source, options.location),
   };
 }

@@ -1,5 +1,5 @@
 import { defaultPath } from '../../oci/config.ts';
-import type { HistoryEntry, ImageConfig, RunConfig } from '../../oci/image.ts';
+import type { HistoryEntry, ImageConfig, Platform, RunConfig } from '../../oci/image.ts';
 import type { Place, VertexId } from '../graph/vertex.ts';
 import { type Checks, didYouMean } from './checks.ts';
 import type { Variables } from './environment.ts';
@@ -38,6 +38,8 @@ export class StageState {
   /** CMD was given in this stage, so ENTRYPOINT leaves it. */
   hasCommand = false;
   workdirSet: boolean;
+  /** What images have to be for that it stands on or copies from; undefined when nobody named a platform. */
+  platform: Platform | undefined;
   /** Where the stage's CMD, ENTRYPOINT and HEALTHCHECK stand: only the last of each counts. */
   readonly single = new Map<string, Location>();
   /** ONBUILD instructions of this stage; those of its base are used up by it. */

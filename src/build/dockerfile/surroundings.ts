@@ -1,5 +1,6 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { VertexId } from '../graph/vertex.ts';
+import type { StepOptions } from '../step-options.ts';
 import type { Checks } from './checks.ts';
 import type { Variables } from './environment.ts';
 import type { Location, Source } from './source.ts';
@@ -15,7 +16,14 @@ export type Surroundings = {
   readonly globals: Variables;
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly noCache: boolean;
+  /** Of the stage's RUN steps. */
+  readonly cacheTtlMs: number | undefined;
+  readonly invalidateSecrets: readonly string[];
+  /** For the processes of RUN. */
+  readonly processes: NonNullable<StepOptions['processes']>;
   readonly networkMode: 'default' | 'none' | 'host';
+  /** The stage's platform, when it is not this host's. */
+  readonly foreignPlatform: string | undefined;
   /** For this instruction. */
   readonly checks: Checks;
   /** Unset variables that this instruction has been told of. */

@@ -14,6 +14,7 @@ export class GraphBuilder {
     noCache?: boolean;
     timeoutMs?: number | undefined;
     retries?: number | undefined;
+    cacheTtlMs?: number | undefined;
   }): VertexId {
     const inputs = vertex.inputs ?? [];
     const shared = inputs.length === 0 ? JSON.stringify(vertex.operation) : undefined;

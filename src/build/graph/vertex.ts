@@ -131,6 +131,8 @@ export type RunOperation = {
   readonly user: string;
   readonly workingDir: string;
   readonly network: 'default' | 'none' | 'host';
+  /** For which platform the programs of the root are, when that is not this host's (`linux/arm64`). */
+  readonly platform?: string | undefined;
   readonly mounts: readonly RunMount[];
   /** Names that the step's network leads to, and no others: `registry.npmjs.org`, `*.debian.org`. Not part of a key. */
   readonly allowedHosts?: readonly string[] | undefined;
@@ -138,6 +140,10 @@ export type RunOperation = {
   readonly hosts?: readonly { readonly name: string; readonly address: string }[] | undefined;
   /** What the process and all that it starts may take. Not part of a key. */
   readonly limits?: StepLimits | undefined;
+  /** With all rights of root on the host; only where the request and the engine's configuration allow it. */
+  readonly security?: 'insecure' | undefined;
+  /** CDI devices: `vendor.example/class=name`. */
+  readonly devices?: readonly string[] | undefined;
   /** Run beside it, in its network name space, and end with it. */
   readonly services?: readonly StepService[] | undefined;
 };
@@ -146,7 +152,19 @@ export type StepLimits = {
   readonly memoryBytes?: number | undefined;
   /** Processors' worth of time: 1.5 is one and a half. */
   readonly cpus?: number | undefined;
+  /** 0 or less: as many as the host has. */
   readonly pids?: number | undefined;
+  /** Memory and swap together; twice the memory when not given, any with -1. */
+  readonly memorySwapBytes?: number | undefined;
+  /** Weight beside others that want the processor, 1024 being that of each. */
+  readonly cpuShares?: number | undefined;
+  /** Processors and memory nodes that it may use, as lists: `0-3,7`. */
+  readonly cpuset?: string | undefined;
+  readonly memoryNodes?: string | undefined;
+  /** Of /dev/shm. */
+  readonly shmBytes?: number | undefined;
+  /** As setrlimit(2) has them, by lower-case name (`nofile`); -1 for none. */
+  readonly ulimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[] | undefined;
 };
 
 /** A process of another image that a step needs while it runs: a database. What it writes is thrown away. */

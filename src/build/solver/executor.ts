@@ -1,5 +1,7 @@
+import type { StepTraffic } from '../../runtime/port.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { Lease } from '../../store/port.ts';
+import type { StepDebugger } from '../debug.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
 import type { SecretProviders } from '../secrets.ts';
 
@@ -22,6 +24,12 @@ export type StepContext = {
   /** Holds what the step makes until its result is taken over. */
   readonly lease: Lease;
   readonly onOutput: (stream: 'stdout' | 'stderr', data: Buffer) => void;
+  /** What a process of the step sent and got, for whoever keeps account of it. */
+  readonly onTraffic?: ((traffic: readonly StepTraffic[]) => void) | undefined;
+  /** Whoever wants to look into the step when it fails for good. */
+  readonly debug?: StepDebugger | undefined;
+  /** From here on the step only waits: others may run in its place, and its time does not go on. */
+  readonly leavePlace?: (() => void) | undefined;
   readonly onWarning: (message: string, line?: number) => void;
   /** Secrets and ssh agents of the build that runs the step. */
   readonly providers: SecretProviders;
@@ -43,6 +51,8 @@ export interface Executor<O extends Operation> {
   /** Its times are its purpose: a tree that differs from another one in nothing else is not that one. */
   readonly exactTimes?: boolean;
   prepare(operation: O, context: StepContext): Promise<Prepared>;
+  /** What it reads that is neither in the operation nor in an input: part of both its keys, so told before any input is there. */
+  readsOutside?(operation: O, providers: SecretProviders): Promise<readonly Read[]>;
 }
 
 /** Operations that are looked up or run; the others (image, context, scratch) are given. */

@@ -28,8 +28,8 @@ export function keyedOperation(operation: Operation): unknown {
     case 'copy':
       return { ...operation, sources: operation.sources.map(({ place: _place, ...source }) => source) };
     case 'run': {
-      const { unkeyedEnv: _unkeyed, mounts, ...rest } = operation;
-      return { ...rest, mounts: mounts.map(keyedMount) };
+      const { unkeyedEnv: _unkeyed, limits: _limits, allowedHosts: _allowed, hosts: _hosts, mounts, services, ...rest } = operation;
+      return { ...rest, mounts: mounts.map(keyedMount), services: services?.map(({ ready: _ready, limits: _its, ...service }) => service) };
     }
     default:
       return operation;
@@ -51,9 +51,9 @@ export function givenKey(identity: string): Hex {
   return digest('given', identity);
 }
 
-/** What was to be done, all the way down. `times`: results differ in their times by how those are treated. */
-export function recipeKey(operation: Hex, inputs: readonly Hex[], times: 'kept' | 'adopted'): Hex {
-  return digest('recipe', { operation, inputs, times });
+/** What was to be done, all the way down. `times`: results differ in their times by how those are treated. `outside`: what it reads beside its inputs. */
+export function recipeKey(operation: Hex, inputs: readonly Hex[], times: 'kept' | 'adopted', outside: readonly Read[] = []): Hex {
+  return digest('recipe', { operation, inputs, times, outside: outside.length === 0 ? undefined : outside.map((read) => read.digest) });
 }
 
 /** What is to be done, and what it reads. */

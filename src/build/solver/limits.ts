@@ -9,14 +9,21 @@ export class Semaphore {
     this.#free = size;
   }
 
-  async run<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  /** `leave` gives the place to the next one before the action has ended. */
+  async run<T>(signal: AbortSignal, action: (leave: () => void) => Promise<T>): Promise<T> {
     await this.#acquire(signal);
-    try {
-      return await action();
-    } finally {
+    let left = false;
+    const leave = () => {
+      if (left) return;
+      left = true;
       const next = this.#waiting.shift();
       if (next === undefined) this.#free++;
       else next();
+    };
+    try {
+      return await action(leave);
+    } finally {
+      leave();
     }
   }
 

@@ -7,19 +7,21 @@ import type { Read } from './executor.ts';
 /** What a step was when it last ran: for reasons ("why did it run?") and for the times of files that came out the same. */
 export type LastRun = { readonly operation: Hex; readonly reads: readonly Read[]; readonly tree: TreeId };
 
-type MemoryFile = { version: 1; lastRuns: Record<string, LastRun>; salts: Record<string, string> };
+type MemoryFile = { version: 1; lastRuns: Record<string, LastRun>; salts: Record<string, string>; renewals?: Record<string, number> };
 
 const lastRunLimit = 2_000;
 const saltLimit = 20_000;
+const renewalLimit = 20_000;
 
 /**
  * The little that builds remember beside the action cache, in one JSON file (docs/formats/build-keys.md): the last run of each step, and salts
- * of keys whose result was replaced on demand. Losing it costs reasons, times and refreshes, never a wrong result of another step.
+ * of keys whose result was replaced on demand. Losing it costs reasons, times, refreshes and runs of steps with a cache TTL, never a wrong result of another step.
  */
 export class BuildMemory {
   readonly #path: string;
   readonly #lastRuns = new Map<string, LastRun>();
   readonly #salts = new Map<string, string>();
+  readonly #renewals = new Map<string, number>();
   #loaded: Promise<void> | undefined;
   #saving: Promise<void> = Promise.resolve();
   #changed = false;
@@ -52,6 +54,16 @@ export class BuildMemory {
     this.#changed = true;
   }
 
+  /** When a step with this key last ran and gave the result that was there already. */
+  renewedAt(key: Hex): number | undefined {
+    return this.#renewals.get(key);
+  }
+
+  setRenewed(key: Hex, atMs: number): void {
+    put(this.#renewals, key, atMs, renewalLimit);
+    this.#changed = true;
+  }
+
   /** Writes what changed: whole, synced and by rename. */
   save(): Promise<void> {
     this.#saving = this.#saving.catch(() => undefined).then(() => this.#write());
@@ -69,6 +81,7 @@ export class BuildMemory {
     const parsed = parseMemory(text);
     for (const [lineage, run] of Object.entries(parsed?.lastRuns ?? {})) this.#lastRuns.set(lineage, run);
     for (const [key, salt] of Object.entries(parsed?.salts ?? {})) this.#salts.set(key, salt);
+    for (const [key, atMs] of Object.entries(parsed?.renewals ?? {})) this.#renewals.set(key, atMs);
   }
 
   async #write(): Promise<void> {
@@ -78,6 +91,7 @@ export class BuildMemory {
       version: 1,
       lastRuns: Object.fromEntries(this.#lastRuns),
       salts: Object.fromEntries(this.#salts),
+      ...(this.#renewals.size === 0 ? {} : { renewals: Object.fromEntries(this.#renewals) }),
     };
     const temporary = `${this.#path}.new`;
     try {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { EngineError } from '../../base/errors.ts';
-import type { Hex } from '../../oci/digest.ts';
+import { type Hex, isHex } from '../../oci/digest.ts';
+import type { StepTraffic } from '../../runtime/port.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
-import type { JobOptions, Lease, Store } from '../../store/port.ts';
+import type { ActionOutput, JobOptions, Lease, Store } from '../../store/port.ts';
 import { originKey, saltedKey } from './keys.ts';
 import type { BuildMemory } from './memory.ts';
 
@@ -11,7 +12,23 @@ export type Solved = {
   readonly tree: TreeRef;
   /** When a tree of this content was first made; undefined for one that was given. */
   readonly createdAtMs?: number | undefined;
+  /** When the step last ran that gave it, under the key that it was found by; undefined where nobody knows any more. For cache TTLs. */
+  readonly madeAtMs?: number | undefined;
+  /** How long the step ran that gave it. */
+  readonly costMs?: number | undefined;
+  /** What it sent and got then, where that was recorded. */
+  readonly traffic?: readonly StepTraffic[] | undefined;
+  /** The step's content key, of a result that lies under its recipe: for those who take the result to another host. */
+  readonly contentKey?: Hex | undefined;
 };
+
+/** Results that other hosts made (docs/formats/build-cache.md). */
+export interface RemoteResults {
+  /**
+   * What lies under a key, its tree in the store and held by the lease. Undefined when there is none, when it cannot be had, and when having it would take longer than making it; never an error.
+   */
+  get(key: Hex, lease: Lease): Promise<Solved | undefined>;
+}
 
 export type ResultStore = Pick<Store, 'trees' | 'actions' | 'uses'>;
 
@@ -19,10 +36,17 @@ export type ResultStore = Pick<Store, 'trees' | 'actions' | 'uses'>;
 export class Results {
   readonly #store: ResultStore;
   readonly #memory: BuildMemory;
+  readonly #remote: RemoteResults | undefined;
 
-  constructor(store: ResultStore, memory: BuildMemory) {
+  constructor(store: ResultStore, memory: BuildMemory, remote?: RemoteResults) {
     this.#store = store;
     this.#memory = memory;
+    this.#remote = remote;
+  }
+
+  /** The same results, and those of others where there are none. */
+  withRemote(remote: RemoteResults | undefined): Results {
+    return remote === undefined ? this : new Results(this.#store, this.#memory, remote);
   }
 
   /** The key under which the result in force lies. */
@@ -33,19 +57,36 @@ export class Results {
   /** Looks under a key in force; the lease holds what is found. */
   async get(key: Hex, lease: Lease): Promise<Solved | undefined> {
     const output = await this.#store.actions.get(key);
-    if (output === undefined) return undefined;
+    if (output === undefined) return this.#fromRemote(key, lease);
     await lease.add('tree', output.tree.id);
     await this.#store.uses.touch('action', key);
-    return { tree: output.tree, createdAtMs: createdAtOf(output.detail) };
+    return solvedOf(output, this.#memory.renewedAt(key));
+  }
+
+  async #fromRemote(key: Hex, lease: Lease): Promise<Solved | undefined> {
+    const found = await this.#remote?.get(key, lease);
+    if (found === undefined) return undefined;
+    const { actions } = this.#store;
+    const { tree, ...detail } = found;
+    await actions.put(key, { tree, detail });
+    const origin = originKey(tree.content);
+    if (found.createdAtMs !== undefined && (await actions.get(origin)) === undefined) {
+      await actions.put(origin, { tree, detail: { createdAtMs: found.createdAtMs } });
+    }
+    return found;
   }
 
   /** Gives the key that is then in force. */
   async put(key: Hex, result: Solved): Promise<Hex> {
     const { actions } = this.#store;
-    const output = { tree: result.tree, detail: { createdAtMs: result.createdAtMs } };
+    const { tree, ...detail } = result;
+    const output = { tree, detail };
     const current = this.inForce(key);
     const earlier = await actions.get(current);
-    if (earlier?.tree.id === result.tree.id) return current;
+    if (earlier?.tree.id === result.tree.id) {
+      this.#renew(current, earlier.detail, result.madeAtMs);
+      return current;
+    }
     if (earlier === undefined) {
       await actions.put(current, output);
       return current;
@@ -55,6 +96,12 @@ export class Results {
     await actions.put(salted, output);
     this.#memory.setSalt(key, salt);
     return salted;
+  }
+
+  /** A later run with the same result leaves the entry, and with it every recipe after it. */
+  #renew(key: Hex, detail: Record<string, unknown> | undefined, madeAtMs: number | undefined): void {
+    const known = latest(numberOf(detail, 'madeAtMs'), this.#memory.renewedAt(key));
+    if (madeAtMs !== undefined && (known === undefined || madeAtMs > known)) this.#memory.setRenewed(key, madeAtMs);
   }
 
   /**
@@ -68,7 +115,7 @@ export class Results {
     await options.lease.add('tree', tree.id);
     const key = originKey(tree.content);
     const origin = await actions.get(key);
-    const createdAtMs = createdAtOf(origin?.detail) ?? Date.now();
+    const createdAtMs = numberOf(origin?.detail, 'createdAtMs') ?? Date.now();
     if (origin === undefined) await actions.put(key, { tree, detail: { createdAtMs } });
     return { tree, createdAtMs };
   }
@@ -84,6 +131,24 @@ export class Results {
   }
 }
 
-function createdAtOf(detail: Record<string, unknown> | undefined): number | undefined {
-  return typeof detail?.createdAtMs === 'number' ? detail.createdAtMs : undefined;
+/** A result as it lies in the action cache. `renewedAtMs`: a later run gave the same. */
+export function solvedOf({ tree, detail }: ActionOutput, renewedAtMs?: number): Solved {
+  const contentKey = detail?.contentKey;
+  return {
+    tree,
+    createdAtMs: numberOf(detail, 'createdAtMs'),
+    madeAtMs: latest(numberOf(detail, 'madeAtMs'), renewedAtMs),
+    costMs: numberOf(detail, 'costMs'),
+    traffic: Array.isArray(detail?.traffic) ? (detail.traffic as StepTraffic[]) : undefined,
+    contentKey: typeof contentKey === 'string' && isHex(contentKey) ? contentKey : undefined,
+  };
+}
+
+function numberOf(detail: Record<string, unknown> | undefined, name: 'createdAtMs' | 'madeAtMs' | 'costMs'): number | undefined {
+  const value = detail?.[name];
+  return typeof value === 'number' ? value : undefined;
+}
+
+function latest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }

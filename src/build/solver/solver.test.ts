@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import fc from 'fast-check';
 import { EngineError } from '../../base/errors.ts';
 import { type Hex, sha256 } from '../../oci/digest.ts';
@@ -311,6 +311,68 @@ test('what was refreshed is remembered over a restart', async () => {
   bench.solver = new Solver({ ...bench.options, memory: new BuildMemory(join(bench.folder, 'memory.json')) });
   assert.equal(bench.textOf(await bench.solve([run('a', 'now', [])])), 'now 2');
   assert.equal(count, 2);
+});
+
+test('a result that is older than its TTL counts as none, and what follows goes by what the step gives then', async () => {
+  mock.timers.enable({ apis: ['Date'], now: 1_000_000 });
+  try {
+    let made = 'now 1';
+    using bench = new Bench(async (step, args) => (args[0] === 'now' ? made : compose(step, args)));
+    const reasons: (string | undefined)[] = [];
+    const solve = async (cacheTtlMs?: number) => {
+      const events: BuildEvent[] = [];
+      const solution = await bench.solve([run('a', 'now', [], { cacheTtlMs }), run('b', 'after', ['a'])], { events });
+      for (const event of events) if (event.kind === 'vertex' && event.state === 'running') reasons.push(event.reason);
+      return bench.textOf(solution);
+    };
+    const first = await solve(1000);
+    mock.timers.tick(1000);
+    assert.equal(await solve(1000), first, 'not yet older');
+    assert.deepEqual(bench.ran, ['now', 'after']);
+    mock.timers.tick(1);
+    await solve(1000);
+    assert.deepEqual(bench.ran, ['now', 'after', 'now'], 'the same result: what follows is known');
+    mock.timers.tick(900);
+    await solve(1000);
+    assert.equal(bench.ran.length, 3, 'young again since it ran');
+    mock.timers.tick(101);
+    made = 'now 2';
+    const second = await solve(1000);
+    assert.notEqual(second, first);
+    assert.deepEqual(bench.ran.slice(3), ['now', 'after']);
+    mock.timers.tick(10_000);
+    assert.equal(await solve(), second, 'without a TTL no result is too old, and the latest one is in force');
+    assert.equal(bench.ran.length, 5);
+    assert.equal(reasons[2], 'its result is older than its cache TTL');
+    bench.solver = new Solver({ ...bench.options, memory: new BuildMemory(join(bench.folder, 'memory.json')) });
+    mock.timers.tick(1);
+    made = 'now 3';
+    assert.notEqual(await solve(1000), second, 'after a restart, too');
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('what a step reads beside its inputs is part of its recipe and of those after it', async () => {
+  let secret = 'one';
+  using bench = new Bench(compose);
+  const executors = { ...bench.options.executors };
+  const readsOutside = async ({ args }: RunOperation) => (args[0] === 'a' ? [{ what: 'the secret', digest: secret }] : []);
+  Object.assign(executors, { run: { ...executors.run, readsOutside } });
+  bench.solver = new Solver({ ...bench.options, executors });
+  const events: BuildEvent[] = [];
+  const solve = () => bench.solve([run('a', 'a', []), run('b', 'b', ['a'])], { events });
+  await solve();
+  await solve();
+  assert.deepEqual(bench.ran, ['a', 'b']);
+  secret = 'two';
+  await solve();
+  assert.deepEqual(bench.ran, ['a', 'b', 'a'], 'it came out the same, so what follows is known');
+  const reasons = events.flatMap((event) => (event.kind === 'vertex' && event.state === 'running' ? [event.reason] : []));
+  assert.equal(reasons[2], 'the secret changed');
+  secret = 'one';
+  await solve();
+  assert.equal(bench.ran.length, 3, 'the earlier value has its earlier result');
 });
 
 test('why a step ran: what changed is named', async () => {

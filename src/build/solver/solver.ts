@@ -9,7 +9,7 @@ import type { Executors, LimitKind } from './executor.ts';
 import { Flights } from './flights.ts';
 import { type Semaphore, throwIfAborted } from './limits.ts';
 import type { BuildMemory } from './memory.ts';
-import { type ResultStore, Results, type Solved } from './results.ts';
+import { type RemoteResults, type ResultStore, Results, type Solved } from './results.ts';
 import { Run } from './run.ts';
 
 export type SolveOptions = {
@@ -19,6 +19,10 @@ export type SolveOptions = {
   readonly given: (vertex: Vertex, signal: AbortSignal) => Promise<TreeRef>;
   readonly explainMissing?: ((vertex: Vertex, path: string) => string | undefined) | undefined;
   readonly providers?: SecretProviders | undefined;
+  /** Where results are looked for that are not here. */
+  readonly remote?: RemoteResults | undefined;
+  /** Keep account of the network traffic of steps that run. */
+  readonly recordTraffic?: boolean | undefined;
   readonly lease: Lease;
   readonly signal: AbortSignal;
   readonly onEvent: (event: BuildEvent) => void;
@@ -26,11 +30,15 @@ export type SolveOptions = {
 
 export type Solution = {
   readonly output: Solved;
+  /** What steps sent and got when they ran, now or before, where that was recorded. Of steps that were not looked at it lies with their results. */
+  readonly traffic: ReadonlyMap<VertexId, NonNullable<Solved['traffic']>>;
   /** Steps that had to be had, and how many of them were not run. */
   readonly steps: number;
   readonly cachedSteps: number;
   /** The recipe key of each step, under which its result now lies. */
   readonly recipes: ReadonlyMap<VertexId, Hex>;
+  /** The recipe key of each step for hosts that share a cache. */
+  readonly exportKeys: ReadonlyMap<VertexId, Hex>;
 };
 
 export type SolverParts = {
@@ -58,6 +66,7 @@ export class Solver {
   async solve(graph: Graph, target: VertexId, options: SolveOptions): Promise<Solution> {
     throwIfAborted(options.signal);
     await this.#parts.memory.load();
-    return new Run(this.#parts, reachable(graph, target), options).run(target);
+    const parts = { ...this.#parts, results: this.#parts.results.withRemote(options.remote) };
+    return new Run(parts, reachable(graph, target), options).run(target);
   }
 }

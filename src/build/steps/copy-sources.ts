@@ -14,6 +14,8 @@ export type CopySourcesParams = {
   tree: TreeId;
   sources: { path: ByteString; wildcard: boolean; unpack: boolean /** As in CopySource. */; parents?: ByteString | undefined }[];
   excludes: string[];
+  /** They are looked at where they are, by a mount: a directory's own metadata counts, too; with `times`, all times. */
+  mounted?: { times: boolean } | undefined;
 };
 
 /** One file or directory to copy. */
@@ -48,10 +50,12 @@ class SourceFinder {
   readonly #context: TreeContext;
   readonly #root: Root;
   readonly #ignore: Ignore | undefined;
+  readonly #mounted: CopySourcesParams['mounted'];
 
   constructor(context: TreeContext, params: CopySourcesParams) {
     this.#context = context;
     this.#root = context.root(params.tree);
+    this.#mounted = params.mounted;
     this.#ignore = params.excludes.length === 0 ? undefined : createIgnore(params.excludes);
   }
 
@@ -82,7 +86,9 @@ class SourceFinder {
       const name = path.slice(path.lastIndexOf('/') + 1) as ByteString;
       const directory = entry === undefined || isDirectory(entry);
       matches.push({ path: real, name, isDirectory: directory, archive, exclude: left });
-      digests.push([name, archive !== undefined, this.#digest(real, entry, left)]);
+      digests.push(
+        this.#mounted === undefined ? [name, archive !== undefined, this.#digest(real, entry, left)] : this.#mountDigest(real, entry),
+      );
     }
     return { matches, missing, digest: sha256(canonical(digests)) };
   }
@@ -169,6 +175,15 @@ class SourceFinder {
     } finally {
       closeSync(fd);
     }
+  }
+
+  /** All that a process can see at a mount of it but where it came from. */
+  #mountDigest(path: ByteString, entry: Entry | undefined): unknown {
+    const { mode, uid, gid, xattrs = [], mtimeSec, mtimeNsec } = entry ?? this.#root;
+    const own = [entry?.type ?? EntryType.directory, mode, uid, gid, xattrs];
+    if (this.#mounted?.times !== true) return ['mounted', own, this.#digest(path, entry, [])];
+    const below = entry === undefined ? this.#root.full : isDirectory(entry) ? entry.full : '';
+    return ['mounted', own, this.#digest(path, entry, []), mtimeSec, mtimeNsec, below];
   }
 
   /** A directory's own metadata does not count: only its contents are copied. */

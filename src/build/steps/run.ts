@@ -2,16 +2,21 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { toBytes, toText } from '../../base/bytes.ts';
 import { EngineError } from '../../base/errors.ts';
-import type { StepRunner } from '../../runtime/port.ts';
+import { whyNotRunnable } from '../../kernel/runnable.ts';
+import { hostPlatform, parsePlatform } from '../../oci/platform.ts';
+import type { StepRunner, StepService } from '../../runtime/port.ts';
 import type { Snapshotter } from '../../snapshot/port.ts';
 import type { TreeRef } from '../../store/model.ts';
 import type { Store } from '../../store/port.ts';
 import { errorAt } from '../graph/place.ts';
 import type { RunMount, RunOperation } from '../graph/vertex.ts';
+import type { SecretFingerprints } from '../secret-fingerprints.ts';
+import type { SecretProviders } from '../secrets.ts';
 import type { Executor, Prepared, Read, StepContext } from '../solver/executor.ts';
 import type { CacheMounts } from './cache-mounts.ts';
-import type { CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
+import type { CopyMatch, CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { makeDirectories } from './mkdir.ts';
+import { offerTo, stepFailure } from './step-failure.ts';
 import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
 
 type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
@@ -34,6 +39,7 @@ export class RunExecutor implements Executor<RunOperation> {
   readonly #caches: CacheMounts;
 
   readonly #memoryDirectory: string;
+  readonly #fingerprints: SecretFingerprints;
 
   /** `memoryDirectory`: where secrets and other file systems in memory are mounted while steps run. */
   constructor(options: {
@@ -42,12 +48,14 @@ export class RunExecutor implements Executor<RunOperation> {
     steps: StepRunner;
     caches: CacheMounts;
     memoryDirectory: string;
+    fingerprints: SecretFingerprints;
   }) {
     this.#store = options.store;
     this.#snapshotter = options.snapshotter;
     this.#steps = options.steps;
     this.#caches = options.caches;
     this.#memoryDirectory = options.memoryDirectory;
+    this.#fingerprints = options.fingerprints;
   }
 
   /** Removes the snapshots of steps that a crash cut short. Their processes have ended. */
@@ -64,24 +72,17 @@ export class RunExecutor implements Executor<RunOperation> {
     const reads: Read[] = [
       { what: 'the root file system', digest: context.identity(base) },
       ...binds.map(({ mount, digest }) => ({ what: `the mount ${mount.target}`, digest })),
-      ...operation.mounts.flatMap((mount) =>
-        mount.kind === 'cache' && mount.from !== undefined
-          ? [{ what: `what the cache ${mount.id} begins with`, digest: context.identity(context.inputs[mount.from.input] as TreeRef) }]
-          : [],
-      ),
+      ...(await this.#cacheReads(operation, context)),
+      ...(operation.services ?? []).map(({ name, input }) => ({
+        what: `the service ${name}`,
+        digest: context.identity(context.inputs[input] as TreeRef),
+      })),
     ];
     return { reads, execute: (running) => this.#execute(operation, base, binds, running) };
   }
 
   async #findBind(mount: BindMount, context: StepContext): Promise<FoundBind> {
-    const input = context.inputs[mount.input] as TreeRef;
-    const params: CopySourcesParams = {
-      tree: input.id,
-      sources: [{ path: toBytes(mount.source), wildcard: false, unpack: false }],
-      excludes: [],
-    };
-    const found = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
-    const match = found.sources[0]?.matches[0];
+    const { match, digest } = await this.#look(mount.input, mount.source, context);
     if (match === undefined) {
       const from = context.inputNames[mount.input] ?? 'the source';
       const message = `${mount.source} does not exist in ${from}, so it cannot be mounted`;
@@ -89,15 +90,40 @@ export class RunExecutor implements Executor<RunOperation> {
         hint: context.explainMissing(mount.input, mount.source),
       });
     }
-    return {
-      mount,
-      path: toText(match.path),
-      digest: context.timesCount ? input.id : (found.sources[0]?.digest ?? ''),
+    return { mount, path: toText(match.path), digest };
+  }
+
+  /** Only what is mounted counts of an input, not what else it has (docs/adr/0128). */
+  async #look(input: number, path: string, context: StepContext): Promise<{ match: CopyMatch | undefined; digest: string }> {
+    const params: CopySourcesParams = {
+      tree: (context.inputs[input] as TreeRef).id,
+      sources: [{ path: toBytes(path), wildcard: false, unpack: false }],
+      excludes: [],
+      mounted: { times: context.timesCount },
     };
+    const { sources } = await this.#store.jobs.run<CopySourcesResult>('build.copySources', params, { signal: context.signal });
+    return { match: sources[0]?.matches[0], digest: sources[0]?.digest ?? '' };
+  }
+
+  async #cacheReads({ mounts }: RunOperation, context: StepContext): Promise<Read[]> {
+    const reads: Read[] = [];
+    for (const mount of mounts) {
+      if (mount.kind !== 'cache' || mount.from === undefined) continue;
+      const { digest } = await this.#look(mount.from.input, mount.from.source, context);
+      reads.push({ what: `what the cache ${mount.id} begins with`, digest });
+    }
+    return reads;
+  }
+
+  /** Secrets that the step depends on. */
+  async readsOutside({ mounts }: RunOperation, { secrets }: SecretProviders): Promise<Read[]> {
+    const ids = mounts.flatMap((mount) => (mount.kind === 'secret' && mount.invalidate === true ? [mount.id] : []));
+    return Promise.all(ids.map(async (id) => ({ what: `the secret ${id}`, digest: await this.#fingerprints.of(id, secrets) })));
   }
 
   async #execute(operation: RunOperation, base: TreeRef, binds: readonly FoundBind[], context: StepContext): Promise<TreeRef> {
     const { signal, lease } = context;
+    refuseForeign(operation, context);
     await using cleanup = new AsyncDisposableStack();
     const root = await this.#withWorkingDir(operation, base, context);
     const mounts = await this.#mounts(operation, binds, context, cleanup);
@@ -106,7 +132,9 @@ export class RunExecutor implements Executor<RunOperation> {
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
     const snapshot = await this.#snapshotter.create(id, root.id, { signal, lease, disposable: true });
-    const { exitCode, stubs } = await this.#steps.run({
+    const services = await this.#services(operation, context, cleanup);
+    const { hosts, limits, allowedHosts, devices } = operation;
+    const result = await this.#steps.run({
       rootfs: snapshot.rootfs,
       args: [...operation.args],
       env: mergedEnvironment(operation, secrets),
@@ -114,17 +142,37 @@ export class RunExecutor implements Executor<RunOperation> {
       workingDir: operation.workingDir,
       network: operation.network,
       mounts: [...mounts, ...secrets.mounts],
+      hosts,
+      limits,
+      allowedHosts,
+      services,
+      insecure: operation.security === 'insecure',
+      devices,
+      recordTraffic: context.onTraffic !== undefined,
+      onFailure: offerTo(context, operation),
       onOutput: context.onOutput,
       signal,
     });
+    if (result.traffic !== undefined) context.onTraffic?.(result.traffic);
     if (signal.aborted) throw new EngineError('Cancelled', 'CANCELLED', 'the build was cancelled');
-    if (exitCode !== 0) throw failure(operation, exitCode, context);
+    if (result.exitCode !== 0) throw stepFailure(operation, result, context.vertex.place);
     // Awaited here: the snapshot goes when this function ends.
-    return await this.#snapshotter.capture(id, { stubs, signal, lease });
+    return await this.#snapshotter.capture(id, { stubs: result.stubs, signal, lease });
+  }
+
+  /** Each in a snapshot of its own, which goes with what it wrote. */
+  async #services({ services = [] }: RunOperation, context: StepContext, cleanup: AsyncDisposableStack): Promise<StepService[]> {
+    return Promise.all(
+      services.map(async ({ input, env, ...service }) => {
+        const base = context.inputs[input] as TreeRef;
+        const root = await this.#withWorkingDir(service, base, context);
+        return { ...service, env: env.map((pair) => pair.join('=')), rootfs: await this.#snapshot(root, context, cleanup) };
+      }),
+    );
   }
 
   /** An image may name a working directory that it does not have. */
-  async #withWorkingDir(operation: RunOperation, base: TreeRef, context: StepContext): Promise<TreeRef> {
+  async #withWorkingDir(operation: Pick<RunOperation, 'workingDir'>, base: TreeRef, context: StepContext): Promise<TreeRef> {
     const path = operation.workingDir.replace(/^\/+/, '');
     const { trees } = this.#store;
     if ((await trees.lookup(base.id, toBytes(path), { follow: true })) !== undefined) return base;
@@ -187,11 +235,15 @@ export class RunExecutor implements Executor<RunOperation> {
 
   /** The source tree is mounted for the step's time; what is written to it goes with its upper. */
   async #bind({ mount, path }: FoundBind, context: StepContext, cleanup: AsyncDisposableStack): Promise<HostMount> {
+    const rootfs = await this.#snapshot(context.inputs[mount.input] as TreeRef, context, cleanup);
+    return { source: join(rootfs, path), destination: mount.target, readOnly: mount.readOnly };
+  }
+
+  /** A tree with a writable upper that is thrown away; its path on the host. */
+  async #snapshot({ id: tree }: TreeRef, { signal, lease }: StepContext, cleanup: AsyncDisposableStack): Promise<string> {
     const id = `${snapshotPrefix}${randomUUID()}`;
     cleanup.defer(() => this.#snapshotter.remove(id));
-    const input = context.inputs[mount.input] as TreeRef;
-    const snapshot = await this.#snapshotter.create(id, input.id, { signal: context.signal, lease: context.lease, disposable: true });
-    return { source: join(snapshot.rootfs, path), destination: mount.target, readOnly: mount.readOnly };
+    return (await this.#snapshotter.create(id, tree, { signal, lease, disposable: true })).rootfs;
   }
 }
 
@@ -201,13 +253,9 @@ function mergedEnvironment(operation: RunOperation, secrets: StepSecrets): strin
   return [...values].map((pair) => pair.join('='));
 }
 
-function failure(operation: RunOperation, exitCode: number, context: StepContext): EngineError {
-  const command = operation.args.join(' ');
-  const shown = command.length > 200 ? `${command.slice(0, 200)}…` : command;
-  const reason = exitCode === 127 ? ' (the command was not found)' : exitCode === 126 ? ' (the command could not be executed)' : '';
-  const message = `"${shown}" ended with exit code ${exitCode}${reason}`;
-  return errorAt(context.vertex.place, 'InvalidArgument', 'BUILD_STEP_FAILED', message, {
-    hint: "The step's output says why.",
-    exitCode,
-  });
+function refuseForeign({ platform }: RunOperation, { vertex }: StepContext): void {
+  const why = platform === undefined ? undefined : whyNotRunnable(parsePlatform(platform), hostPlatform(), { what: 'this step' });
+  if (why === undefined) return;
+  const hint = `${why.hint} Or do it in a stage of this host: FROM --platform=$BUILDPLATFORM.`;
+  throw errorAt(vertex.place, 'Unsupported', 'PLATFORM_NOT_RUNNABLE', why.message, { hint });
 }

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { isUpload } from '../session/upload.ts';
+import { decodeStepAttrs, stepAttrs } from './step-attrs.ts';
 
 /** What a client asks of the Dockerfile frontend: `FrontendAttrs` of a solve (buildkit frontend/dockerui/config.go and frontend/dockerfile). */
 export type FrontendRequest = {
@@ -50,24 +51,11 @@ const harmless = new Set([
 
 const withoutEffect: Readonly<Record<string, string>> = {
   'cgroup-parent': 'steps have a control group of their own',
-  'shm-size': 'the size of /dev/shm in steps cannot be set',
-  ulimit: 'limits of steps are not supported',
   hostname: 'steps have the host name that the engine gives them',
 };
 
 export function decodeFrontend(attrs: Attrs): FrontendRequest {
   const warnings: string[] = [];
-  const platforms = (attrs.platform ?? '').split(',').filter((platform) => platform !== '');
-  if (platforms.length > 1) {
-    throw new EngineError(
-      'Unsupported',
-      'PLATFORM_UNSUPPORTED',
-      `a build for several platforms at once (${platforms.join(', ')}) is not supported`,
-      {
-        hint: 'Build for one platform at a time.',
-      },
-    );
-  }
   const { context = '' } = attrs;
   if (context !== '' && !isUpload(context)) throw remoteContext(context);
   refuseSubrequest(attrs.requestid);
@@ -80,14 +68,11 @@ export function decodeFrontend(attrs: Attrs): FrontendRequest {
     timestamps: 'first',
     networkMode: networkModeOf(attrs['force-network-mode']),
     pull: attrs['image-resolve-mode'] === 'pull',
+    ...decodeStepAttrs(attrs),
     ...(attrs.target === undefined || attrs.target === '' ? {} : { target: attrs.target }),
-    ...(platforms[0] === undefined ? {} : { platform: platforms[0] }),
+    ...(attrs.platform === undefined || attrs.platform === '' ? {} : { platform: attrs.platform }),
   };
-  if (noCache !== undefined && noCache !== '') {
-    // Which stages those are is known to the builder alone; building more than asked for anew gives the same result.
-    build.noCache = true;
-    warnings.push(`no-cache-filter: all stages are built anew, not only ${noCache}`);
-  }
+  if (noCache !== undefined && noCache !== '') build.noCacheFilter = noCache.split(',').filter((name) => name !== '');
   for (const [name, value] of Object.entries(attrs)) warnings.push(...judge(name, value));
   return {
     build,
@@ -107,6 +92,7 @@ function judge(name: string, value: string): string[] {
   if (
     value === '' ||
     harmless.has(name) ||
+    stepAttrs.has(name) ||
     /^(build-arg|label|context|input-metadata|sharedkey|vcs|localsessionid|context-digest):/.test(name)
   )
     return [];
@@ -114,9 +100,6 @@ function judge(name: string, value: string): string[] {
   if (why !== undefined) return [`the option "${name}" has no effect: ${why}`];
   if (name === 'context' || name === 'force-network-mode' || name === 'requestid') return [];
   if (name.startsWith('attest:')) return [`attestations are not made: ${name.slice('attest:'.length)}`];
-  if (name === 'add-hosts') {
-    throw new EngineError('Unsupported', 'BUILD_HOSTS_UNSUPPORTED', 'extra hosts are not supported: steps resolve names as the host does');
-  }
   return [`the option "${name}" is not known and has no effect`];
 }
 

@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { emulatedArchitectures } from '../../kernel/binfmt.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { type WorkerRecord, WorkerRecordSchema } from '../gen/worker_pb.ts';
 
@@ -15,7 +16,13 @@ export function workerRecord({ id, version, hostname, snapshotter }: WorkerFacts
       'org.mobyproject.buildkit.worker.network': 'host',
       'org.mobyproject.buildkit.worker.snapshotter': snapshotter,
     },
-    platforms: [{ Architecture: architecture, OS: os, Variant: variant }],
+    // This host's first: clients take it for the default. The others are those whose programs the kernel runs by an emulator.
+    platforms: [
+      { Architecture: architecture, OS: os, Variant: variant },
+      ...emulatedArchitectures()
+        .filter((emulated) => emulated !== architecture)
+        .map((emulated) => ({ Architecture: emulated, OS: os, Variant: emulated === 'arm' ? 'v7' : '' })),
+    ],
     BuildkitVersion: { package: 'slipway', version, revision: '' },
   });
 }

@@ -1,6 +1,7 @@
 import { EngineError } from '../../base/errors.ts';
 import type { BuildResult } from '../../build/port.ts';
 import { canonical, familiar, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import type { TreeRef } from '../../store/model.ts';
 import type { ImageRecord, Store } from '../../store/port.ts';
 import type { Archives, Transfers } from '../../transport/port.ts';
 import type { BuildJob } from '../control/jobs.ts';
@@ -134,8 +135,11 @@ export class Exporters {
   }
 
   async #local(job: BuildJob, exporter: number, results: Results, report: Report): Promise<Record<string, string>> {
-    for (const [platform, { tree }] of results) {
-      const under = results.size > 1 && platform !== '' ? platform.replaceAll('/', '_') : undefined;
+    const trees = [...results].flatMap<{ platform: string; tree: TreeRef }>(
+      ([platform, { tree, platforms }]) => platforms ?? [{ platform, tree }],
+    );
+    for (const { platform, tree } of trees) {
+      const under = trees.length > 1 && platform !== '' ? platform.replaceAll('/', '_') : undefined;
       const sent = await this.#options.files.send(job.session, tree, { exporter, under, signal: job.signal });
       report('copying files', sent.sentBytes);
     }
@@ -143,7 +147,8 @@ export class Exporters {
   }
 
   async #tar(job: BuildJob, exporter: number, results: Results, report: Report): Promise<Record<string, string>> {
-    const { tree } = single(results);
+    const { tree, platforms } = single(results);
+    if (platforms !== undefined) throw severalTrees();
     const stream = this.#options.archives.exportTree(tree.id, { signal: job.signal });
     await sendStream(job.session, stream, {
       exporter,
@@ -169,6 +174,13 @@ function single(results: Results): BuildResult {
   return result;
 }
 
+/** BuildKit puts each into a folder of the tar; a folder of the client gets them here. */
+function severalTrees(): EngineError {
+  return new EngineError('Unsupported', 'EXPORT_PLATFORMS_UNSUPPORTED', 'the files of several platforms do not go into one tar', {
+    hint: 'Write them into a folder: type=local,dest=DIR.',
+  });
+}
+
 function imageOf({ image }: BuildResult): ImageRecord {
   if (image === undefined) throw new EngineError('Internal', 'RESULT_WITHOUT_IMAGE', 'the build was not asked for an image');
   return image;
@@ -179,7 +191,10 @@ function namesOf({ name }: Readonly<Record<string, string>>): string[] {
   return names.map((each) => canonical(withDefaultTag(parseReference(each))));
 }
 
-/** An image has one id here, whatever its manifest will be. */
-function answer({ id }: ImageRecord): Record<string, string> {
-  return { 'containerimage.digest': id, 'containerimage.config.digest': id };
+/** An image has one id here, whatever its manifest will be; one of several platforms has its index already. */
+function answer({ id, origin, platforms }: ImageRecord): Record<string, string> {
+  const index = platforms === undefined ? undefined : origin?.index;
+  if (index === undefined) return { 'containerimage.digest': id, 'containerimage.config.digest': id };
+  const descriptor = Buffer.from(JSON.stringify({ mediaType: index.mediaType, digest: index.digest })).toString('base64');
+  return { 'containerimage.digest': index.digest, 'containerimage.descriptor': descriptor };
 }

@@ -17,6 +17,7 @@ export async function sendInputs(
   if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0) return undefined;
   const body = JSON.stringify({
     secrets: Object.fromEntries(flags.secret.map((text) => readSecret(text, env))),
+    invalidate: flags.secret.filter((text) => isFlagged(secretFields(text))).map((text) => secretFields(text).id),
     ssh: Object.fromEntries(flags.ssh.map((text) => findAgent(text, env))),
     contexts: Object.fromEntries(flags['build-context'].map(namedContext)),
   });
@@ -27,7 +28,7 @@ export async function sendInputs(
 
 /** `id=NAME[,src=FILE|,env=NAME]`, as docker has it: without a source it is the variable, or else the file, of that name. */
 function readSecret(text: string, env: NodeJS.ProcessEnv): [id: string, base64: string] {
-  const fields = parseFields(text, '--secret', ['id', 'type', 'src', 'source', 'env']);
+  const fields = secretFields(text);
   const { id, type, env: variable } = fields;
   if (id === undefined || id === '') throw usageError(`invalid --secret ${JSON.stringify(text)}: it has no id`, example);
   if (type !== undefined && type !== 'file' && type !== 'env')
@@ -38,6 +39,16 @@ function readSecret(text: string, env: NodeJS.ProcessEnv): [id: string, base64: 
   const value = env[name];
   if (value === undefined) throw usageError(`the variable ${name} of --secret id=${id} is not set`);
   return [id, Buffer.from(value).toString('base64')];
+}
+
+function secretFields(text: string): Partial<Record<string, string>> {
+  return parseFields(text, '--secret', ['id', 'type', 'src', 'source', 'env', 'invalidate'], ['invalidate']);
+}
+
+/** Whether the steps that mount it are to run again when the value is another one. */
+function isFlagged({ invalidate }: Partial<Record<string, string>>): boolean {
+  if (invalidate === undefined || invalidate === 'true' || invalidate === 'false') return invalidate === 'true';
+  throw usageError(`invalid --secret: invalidate takes true or false, not ${JSON.stringify(invalidate)}`);
 }
 
 const example = 'Secrets look like id=token,src=FILE or id=token,env=TOKEN.';
@@ -95,10 +106,16 @@ function describe(path: string, what: string): { shared: SharedContext; isSocket
   }
 }
 
-function parseFields(text: string, flag: string, known: readonly string[]): Partial<Record<string, string>> {
+function parseFields(
+  text: string,
+  flag: string,
+  known: readonly string[],
+  switches: readonly string[] = [],
+): Partial<Record<string, string>> {
   const fields: Partial<Record<string, string>> = {};
   for (const part of text.split(',')) {
-    const [key, value] = cut(part);
+    const [key, given] = cut(part);
+    const value = given ?? (switches.includes(key) ? 'true' : undefined);
     if (!known.includes(key) || value === undefined)
       throw usageError(`invalid ${flag} ${JSON.stringify(text)}: ${JSON.stringify(part)}`, example);
     fields[key] = value;

@@ -2,8 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
 import { parseReference } from '../../oci/reference.ts';
+import { parseCacheTtl } from '../build/cache-ttl.ts';
 import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
+import { DebuggedProgress, debugFlags } from '../build/debug.ts';
 import { describeBuild, isDefinition } from '../build/describe.ts';
 import { checkOutput, type Exporter, exportResult, isFilesOnly, parseOutput } from '../build/exporter.ts';
 import { sendInputs } from '../build/inputs.ts';
@@ -11,6 +13,7 @@ import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
+import { stepFlags, stepQuery } from '../build/step-flags.ts';
 import { emptyTar, tarContext } from '../build/upload.ts';
 import type { CallOptions, Query } from '../client/client.ts';
 import type { Response } from '../client/connection.ts';
@@ -25,12 +28,15 @@ import { pushImage, tellPushed } from '../transfer/push.ts';
 import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
+  ...stepFlags,
+  ...debugFlags,
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
   file: text('The Dockerfile (PATH/Dockerfile), - reads standard input; or a build definition (build.ts, build.json)', {
     short: 'f',
     value: 'FILE',
   }),
   'build-context': list('Files, an image or a URL for a name in FROM and --from', { value: 'NAME=PLACE' }),
+  'cache-ttl': list('Run RUN again when its result is older: of a stage or step, or of all', { value: '[NAME=]DURATION' }),
   check: boolean('Only check the Dockerfile: the status is 1 when there is a warning'),
   explain: boolean('Say of every step afterwards whether it was cached, and why not'),
   format: formatFlag,
@@ -39,6 +45,7 @@ const flags = {
   'metadata-file': text('Write what was built to a file, as JSON', { value: 'FILE' }),
   network: text('Network of RUN: default, none or host', { value: 'MODE' }),
   'no-cache': boolean('Run every step'),
+  'no-cache-filter': list('Run every step of these stages (comma-separated)', { value: 'STAGE' }),
   output: text(
     'Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-; or the image to an archive: type=oci|docker,dest=FILE',
     { short: 'o', value: 'OUTPUT' },
@@ -46,7 +53,9 @@ const flags = {
   platform: text('Platform to build for', { value: 'OS/ARCH' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
   pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
-  secret: list('A secret for steps that mount it', { value: 'id=NAME,src=FILE|env=NAME' }),
+  secret: list('A secret for steps that mount it; with ,invalidate they run again when its value is another one', {
+    value: 'id=NAME,src=FILE|env=NAME',
+  }),
   ssh: list('An ssh agent for steps that mount it (SSH_AUTH_SOCK)', { value: 'default|ID[=SOCKET]' }),
   push: boolean('Push the image to the registries of its names'),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
@@ -76,7 +85,11 @@ export const build = defineCommand({
     if (output !== undefined) checkOutput(context, output);
     if (flags.push) checkPush(flags, output);
     const source = await resolveSource(context, place, flags);
-    const shown = chooseProgress(context, flags);
+    if (flags.debug && (place === '-' || flags.file === '-'))
+      throw usageError('--debug reads standard input for the shell, so neither context nor Dockerfile can come from there');
+    const chosen = chooseProgress(context, flags);
+    const debugged = flags.debug ? new DebuggedProgress(chosen, context, flags['debug-command']) : undefined;
+    const shown = debugged ?? chosen;
     const notes = new BuildNotes();
     const progress: Progress = {
       line: (line) => {
@@ -91,6 +104,8 @@ export const build = defineCommand({
       const response = await requestBuild(context, source, {
         query: {
           ...buildQuery(flags, context.env),
+          ...stepQuery(flags),
+          debug: debugged === undefined ? undefined : 1,
           dockerfile: source.dockerfile.name,
           definition: source.definition,
           inputs: await sendInputs(context.client, flags, context.env),
@@ -108,6 +123,7 @@ export const build = defineCommand({
       if (flags['metadata-file'] !== undefined)
         writeText(flags['metadata-file'], `${JSON.stringify(metadataOf(result, digest), null, 2)}\n`);
     } finally {
+      await debugged?.ended();
       progress.close();
       stop.dispose();
       // Of a build that failed, too.
@@ -168,6 +184,8 @@ function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
     buildargs: flags['build-arg'].length === 0 ? undefined : JSON.stringify(parseBuildArgs(flags['build-arg'], env)),
     labels: flags.label.length === 0 ? undefined : JSON.stringify(parseLabels(flags.label)),
     nocache: flags['no-cache'] ? 1 : undefined,
+    nocachefilter: flags['no-cache-filter'].flatMap((text) => text.split(',').filter((name) => name !== '')),
+    cachettl: flags['cache-ttl'].length === 0 ? undefined : JSON.stringify(flags['cache-ttl'].map(parseCacheTtl)),
     networkmode: flags.network,
     platform: flags.platform,
     pull: flags.pull ? 1 : undefined,

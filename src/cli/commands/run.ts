@@ -2,6 +2,7 @@ import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import type { CreateContainerRequest } from '../../api-types/container.ts';
 import type { RunRequest } from '../../api-types/own.ts';
 import { EngineError, isErrno } from '../../base/errors.ts';
+import { parsePlatform } from '../../oci/platform.ts';
 import { route } from '../client/client.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { boolean, text, usageError } from '../flags.ts';
@@ -43,10 +44,10 @@ export const run = defineCommand({
     const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
     try {
       const { socket } = await withImage(context, { ...flags, image: args[0] ?? '' }, async () => {
-        await checkPlatform(context, flags, args[0] ?? '');
+        const Image = await platformImage(context, flags, args[0] ?? '');
         timings?.asked();
         return context.client.upgrade('/slipway/run', 'slipway-run', {
-          json: { ...runRequest(create, flags.name, detach), ...(timings === undefined ? {} : { timing: true }) },
+          json: { ...runRequest({ ...create, Image }, flags.name, detach), ...(timings === undefined ? {} : { timing: true }) },
         });
       });
       const end = await followRun(socket, context.output, {
@@ -80,7 +81,6 @@ export const create = defineCommand({
     const cidfile = flags.cidfile === undefined ? undefined : new CidFile(flags.cidfile);
     try {
       const created = await withImage(context, { ...flags, image: args[0] ?? '' }, async () => {
-        await checkPlatform(context, flags, args[0] ?? '');
         return context.client.post<{ Id: string; Warnings?: string[] | null }>('/containers/create', {
           query: { name: flags.name, platform: flags.platform },
           json: body,
@@ -125,49 +125,14 @@ function printWarnings(context: Context, flags: Pick<ContainerFlags, 'quiet'>, w
   for (const warning of warnings) context.output.error(`WARNING: ${warning}\n`);
 }
 
-async function checkPlatform(context: Context, flags: Pick<ContainerFlags, 'platform'>, image: string): Promise<void> {
-  if (flags.platform === undefined) return;
-  const [os = '', architecture] = flags.platform.split('/');
-  const found = await context.client.get<{ Os: string; Architecture: string }>(route`/images/${image}/json`);
-  const wanted = {
-    os,
-    architecture: ({ x86_64: 'amd64', aarch64: 'arm64' } as Record<string, string>)[architecture ?? ''] ?? architecture,
-  };
-  if (found.Os === wanted.os && (wanted.architecture === undefined || found.Architecture === wanted.architecture)) return;
-  throw new EngineError(
-    'InvalidArgument',
-    'PLATFORM_MISMATCH',
-    `image ${image} is for ${found.Os}/${found.Architecture}, not for ${flags.platform}`,
-    {
-      exitCode: 125,
-    },
-  );
-}
-
-/** A file for the new container's ID: must not exist before, and does not stay when there was no container. */
-class CidFile {
-  readonly #path: string;
-  readonly #fd: number;
-  #written = false;
-
-  constructor(path: string) {
-    this.#path = path;
-    try {
-      this.#fd = openSync(path, 'wx', 0o644);
-    } catch (error) {
-      if (isErrno(error, 'EEXIST'))
-        throw usageError(`the file ${path} (--cidfile) exists already`, 'Remove it, or make sure that the container it names is gone.');
-      throw error;
-    }
-  }
-
-  write(id: string): void {
-    writeSync(this.#fd, id);
-    this.#written = true;
-  }
-
-  close(): void {
-    closeSync(this.#fd);
-    if (!this.#written) unlinkSync(this.#path);
-  }
+/** What to make the container of: the image for `--platform`, which may be one of several under that name. */
+async function platformImage(context: Context, { platform }: Pick<ContainerFlags, 'platform'>, image: string): Promise<string> {
+  if (platform === undefined || platform === 'linux') return image;
+  const { os, architecture, variant } = parsePlatform(platform);
+  const wanted = JSON.stringify({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+  const [named, found] = await Promise.all([
+    context.client.get<{ Id: string }>(route`/images/${image}/json`),
+    context.client.get<{ Id: string }>(route`/images/${image}/json`, { platform: wanted }),
+  ]);
+  return found.Id === named.Id ? image : found.Id;
 }

@@ -9,7 +9,7 @@ import { Printer } from './session.ts';
 export type HijackEnd = { detached: boolean };
 
 /** What the session is of: sizes and signals go to it in requests of their own. An exec takes no signals. */
-export type HijackTarget = { kind: 'container' | 'exec'; id: string };
+export type HijackTarget = { kind: 'container' | 'exec' | 'debug'; id: string };
 
 /**
  * Follows a connection that Docker's attach and exec start have upgraded to a raw stream (`tty`) or to multiplexed frames, until the far end closes it
@@ -76,7 +76,12 @@ class TargetRequests {
 
   resize({ rows, columns }: Size): void {
     const { kind, id } = this.#target;
-    const path = kind === 'exec' ? route`/exec/${id}/resize` : route`/containers/${id}/resize`;
+    const paths = {
+      container: route`/containers/${id}/resize`,
+      exec: route`/exec/${id}/resize`,
+      debug: route`/slipway/build-debug/${id}/resize`,
+    };
+    const path = paths[kind];
     this.#client.post(path, { query: { h: rows, w: columns } }).catch(() => undefined);
   }
 

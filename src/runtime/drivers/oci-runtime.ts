@@ -168,6 +168,18 @@ export class OciRuntime {
     return [...this.globalArguments, 'run', '--bundle', options.bundle, '--pid-file', options.pidFile, id];
   }
 
+  /** argv (without `command`) that creates and starts a container and ends; what goes wrong is in `log`. */
+  detachedRunArguments(id: string, options: { bundle: string; pidFile: string; log: string; consoleSocket: string | undefined }): string[] {
+    const { bundle, pidFile, log, consoleSocket } = options;
+    const console = consoleSocket === undefined ? [] : ['--console-socket', consoleSocket];
+    return [...this.globalArguments, '--log', log, 'run', '--detach', '--bundle', bundle, '--pid-file', pidFile, ...console, id];
+  }
+
+  /** argv (without the command, `program`) that runs a process, given as the specification's process object, in a container, and ends with it. */
+  execArguments(id: string, processFile: string): string[] {
+    return [...this.#ownArguments, 'exec', '--process', processFile, id];
+  }
+
   #run(verb: string, ...args: string[]) {
     const what = `${this.name} ${verb} ${args.at(-1)?.slice(0, 12)}`;
     return runCommand(this.#program, [...this.#ownArguments, verb, ...args], { timeoutMs: this.timeoutMs, what });

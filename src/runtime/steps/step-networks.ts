@@ -4,8 +4,16 @@ import type { Networks } from '../../network/port.ts';
 /** Making a network takes longer than a short step, so one that is free is kept this long for the next. */
 const idleMs = 20_000;
 
-type Prepared = { id: string; netns: string; addresses: string[]; dns: string[]; timer?: NodeJS.Timeout | undefined };
-export type StepNetwork = Pick<Prepared, 'netns' | 'addresses' | 'dns'> & { release(): Promise<void> };
+type Prepared = {
+  id: string;
+  netns: string;
+  addresses: string[];
+  gateway: string | undefined;
+  ipv6: boolean;
+  dns: string[];
+  timer?: NodeJS.Timeout | undefined;
+};
+export type StepNetwork = Omit<Prepared, 'id' | 'timer'> & { release(): Promise<void> };
 
 /**
  * Network namespaces on the default bridge for build steps. A step's processes are gone before its namespace serves another; steps at
@@ -22,17 +30,30 @@ export class StepNetworks {
     this.#onError = onError;
   }
 
-  async acquire(): Promise<StepNetwork> {
-    const prepared = this.#idle.pop() ?? (await this.#make());
+  /** `alone`: rules will be made in it, so it serves no step after this one. */
+  async acquire({ alone = false } = {}): Promise<StepNetwork> {
+    const prepared = this.#idle.pop() ?? (await this.#make('bridge'));
     clearTimeout(prepared.timer);
-    const { netns, addresses, dns } = prepared;
-    return { netns, addresses, dns, release: () => this.#release(prepared) };
+    return { ...prepared, release: () => (alone ? this.#networks.detach(prepared.id) : this.#release(prepared)) };
   }
 
-  async #make(): Promise<Prepared> {
+  /** A namespace with nothing but its loopback, for a step that shares it with services. */
+  async acquireEmpty(): Promise<StepNetwork> {
+    const prepared = await this.#make('none');
+    return { ...prepared, release: () => this.#networks.detach(prepared.id) };
+  }
+
+  async #make(network: 'bridge' | 'none'): Promise<Prepared> {
     const id = `step-net-${randomBytes(6).toString('hex')}`;
-    const { netns, endpoints } = await this.#networks.attach(id, [{ name: 'bridge' }], [], { containerName: id, hostname: id });
-    return { id, netns, addresses: endpoints.map(({ ipAddress }) => ipAddress), dns: endpoints.flatMap(({ dnsServers }) => dnsServers) };
+    const { netns, endpoints } = await this.#networks.attach(id, [{ name: network }], [], { containerName: id, hostname: id });
+    return {
+      id,
+      netns,
+      addresses: endpoints.map(({ ipAddress }) => ipAddress).filter((address) => address !== ''),
+      gateway: endpoints.find(({ gateway }) => gateway !== '')?.gateway,
+      ipv6: endpoints.some(({ ipv6Address }) => ipv6Address !== ''),
+      dns: endpoints.flatMap(({ dnsServers }) => dnsServers),
+    };
   }
 
   async #release(prepared: Prepared): Promise<void> {

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
-import { closeSync, readFileSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { readFileSync } from 'node:fs';
 import { isErrno } from '../../base/errors.ts';
 import { killProcess } from '../../kernel/process.ts';
-import { pipe } from '../../kernel/stdio.ts';
 import { runtimeMessage } from '../drivers/oci-runtime.ts';
 import type { StepRequest } from '../port.ts';
 import { SIGKILL } from '../signals.ts';
+import { outputPipes } from './step-container.ts';
 
 export type StepResult = {
   exitCode: number;
@@ -21,15 +20,10 @@ type Options = { pidFile: string; onOutput: StepRequest['onOutput']; signal: Abo
 /** Runs the runtime's `run` to the end of the process and of its output. An abort kills the container whole, then the runtime. */
 export async function runStepProcess(command: string, args: readonly string[], options: Options): Promise<StepResult> {
   // Real pipes: on the socket pairs of Node's own, `echo > /dev/stderr` inside fails.
-  const [stdout, stderr] = [pipe(), pipe()];
-  const child = spawn(command, args, { stdio: ['ignore', stdout.write, stderr.write] });
-  closeSync(stdout.write);
-  closeSync(stderr.write);
   const early = new EarlyErrors(options);
-  const outputs = Promise.all([
-    pump(stdout.read, (data) => options.onOutput('stdout', data)),
-    pump(stderr.read, (data) => early.push(data)),
-  ]);
+  const pipes = outputPipes((stream, data) => (stream === 'stdout' ? options.onOutput('stdout', data) : early.push(data)));
+  const child = spawn(command, args, { stdio: ['ignore', ...pipes.child] });
+  pipes.handOver();
   const abort = () => {
     const pid = startedPid(options.pidFile);
     // The first process takes the whole PID namespace with it; the runtime then sees it end and cleans up.
@@ -39,7 +33,7 @@ export async function runStepProcess(command: string, args: readonly string[], o
   options.signal?.addEventListener('abort', abort);
   try {
     const { code } = await ended(child);
-    await outputs;
+    await pipes.ended;
     if (early.began()) return { exitCode: code ?? 137, clean: code !== null };
     return { exitCode: 125, clean: false, failure: runtimeMessage(early.held()) };
   } finally {
@@ -100,15 +94,6 @@ function ended(child: ReturnType<typeof spawn>): Promise<{ code: number | null }
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code) => resolve({ code }));
-  });
-}
-
-function pump(fd: number, use: (data: Buffer) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const socket = new Socket({ fd, readable: true, writable: false });
-    socket.on('data', use);
-    socket.on('close', () => resolve());
-    socket.on('error', () => socket.destroy());
   });
 }
 

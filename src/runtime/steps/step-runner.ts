@@ -1,37 +1,33 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
-import { join, posix } from 'node:path';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import { O, openIn } from '../../kernel/files.ts';
-import type { Networks } from '../../network/port.ts';
+import { adoptOrphans } from '../../kernel/orphans.ts';
+import type { Networks, NetworkWatch, NetworkWatches } from '../../network/port.ts';
 import { Cgroups } from '../cgroups.ts';
 import type { OciRuntime } from '../drivers/oci-runtime.ts';
-import { hostResolvConf } from '../etc-files.ts';
 import { hostFacts } from '../host-facts.ts';
-import type { StepRequest, StepRunner } from '../port.ts';
-import { findStubs } from '../prepare.ts';
-import { buildSpec, encodeSpec, type HostFacts, type NamespaceChoice } from '../spec/build.ts';
-import { resolveCommand } from '../spec/command.ts';
-import { processEnv } from '../spec/environment.ts';
-import { hostsFile, resolvConf } from '../spec/etc-files.ts';
-import { InRoot } from '../spec/in-root.ts';
-import { fileMount } from '../spec/mounts.ts';
-import { resolveUser } from '../spec/user.ts';
-import { StepNetworks } from './step-networks.ts';
+import type { StepProgram, StepRequest, StepResult, StepRunner, StepShell, StepShellOptions } from '../port.ts';
+import type { HostFacts } from '../spec/build.ts';
+import { type Bundle, type StepNet, writeBundle } from './step-bundle.ts';
+import { type End, outputPipes, removeContainer, StepContainer } from './step-container.ts';
+import { type StepNetwork, StepNetworks } from './step-networks.ts';
 import { runStepProcess } from './step-process.ts';
+import { startServices } from './step-services.ts';
+import { startShell } from './step-shell.ts';
 
 export type StepProcessRunnerOptions = {
   /** With a state folder of its own, apart from that of containers: what is in it after a crash is to be removed. */
   runtime: OciRuntime;
   networks: Pick<Networks, 'attach' | 'detach' | 'attached'>;
+  /** Without one, steps cannot be held to names of hosts. */
+  watches?: NetworkWatches | undefined;
   paths: { run: string };
   rootId: string;
   onError?: ((step: string, error: unknown) => void) | undefined;
 };
-
-/** The same in every step, so that a step's output does not depend on it. */
-const hostname = 'buildstep';
 
 /**
  * Build steps as processes: the runtime runs them in the foreground, without a monitor, since a step that outlives the engine is of no use. Docker's
@@ -44,85 +40,123 @@ export class StepProcessRunner implements StepRunner {
   readonly #networks: StepNetworks;
 
   constructor(options: StepProcessRunnerOptions) {
+    adoptOrphans();
     this.#options = options;
     this.#facts = hostFacts(this.#cgroups);
     this.#networks = new StepNetworks(options.networks, (error) => options.onError?.('network', error));
   }
 
-  async run(step: StepRequest): Promise<{ exitCode: number; stubs: string[] }> {
+  async run(step: StepRequest): Promise<StepResult> {
     step.signal?.throwIfAborted();
-    const id = `step-${randomBytes(8).toString('hex')}`;
-    const bundle = join(this.#directory, id);
-    await mkdir(bundle, { recursive: true, mode: 0o700 });
+    this.#refuse(step);
     await using cleanup = new AsyncDisposableStack();
-    cleanup.defer(() => rm(bundle, { recursive: true, force: true }));
-    const network = step.network === 'default' ? await this.#networks.acquire() : undefined;
-    if (network) cleanup.defer(() => network.release());
-    const stubs = await this.#writeBundle(step, id, bundle, network);
-    const exitCode = await this.#execute(step, id, bundle);
-    return { exitCode, stubs: stillStubs(step.rootfs, stubs) };
+    const { net, watch } = await this.#network(step, cleanup);
+    const bundleOf = (program: StepProgram, tty?: { size: StepShellOptions['size'] }) => this.#bundle(program, net, tty);
+    const parts = { runtime: this.#options.runtime, cgroups: this.#cgroups };
+    const { services = [], signal, onOutput } = step;
+    // Made before the services are started: what is wrong with the step itself needs none of them.
+    const bundle = await bundleOf(step);
+    cleanup.defer(() => bundle.remove());
+    await startServices(services, { ...parts, writeBundle: (service) => bundleOf(service), onOutput, signal }, cleanup);
+    step.signal?.throwIfAborted();
+    const end = await this.#execute(step, bundle);
+    if (end.exitCode !== 0 && step.onFailure !== undefined) await this.#offer(step, end.exitCode, bundleOf, cleanup);
+    return {
+      ...end,
+      stubs: stillStubs(step.rootfs, bundle.stubs),
+      ...(watch === undefined ? {} : { traffic: await watch.traffic(), refusedHosts: [...watch.refused] }),
+    };
   }
 
-  async #execute(step: StepRequest, id: string, bundle: string): Promise<number> {
+  /** What cannot be held is refused, and not left out. */
+  #refuse({ allowedHosts, recordTraffic, network, insecure }: StepRequest): void {
+    if (allowedHosts === undefined && recordTraffic !== true) return;
+    const cannot = (why: string, hint: string) =>
+      new EngineError('Unsupported', 'ALLOWED_HOSTS_UNSUPPORTED', `a step cannot be held to names of hosts ${why}`, { hint });
+    if (allowedHosts !== undefined && network === 'host')
+      throw cannot("on the host's network, whose rules are not the engine's to make", 'Use the default network for this step.');
+    if (allowedHosts !== undefined && insecure === true)
+      throw cannot('with the rights to change the rules that hold it', 'Leave out --security=insecure, or the list of hosts.');
+    if (allowedHosts !== undefined && network === 'default' && this.#options.watches === undefined)
+      throw cannot('here: the engine was set up without a packet filter', 'Leave the list of hosts out.');
+  }
+
+  async #network(step: StepRequest, cleanup: AsyncDisposableStack): Promise<{ net: StepNet; watch: NetworkWatch | undefined }> {
+    const { allowedHosts, recordTraffic = false, services = [] } = step;
+    const own = services.map(({ name }) => ({ name, address: '127.0.0.1' }));
+    const hosts = [...(step.hosts ?? []), ...own];
+    if (step.network === 'host') return { net: plainNet('host', hosts), watch: undefined };
+    if (step.network === 'none' && services.length === 0) return { net: plainNet('own', hosts), watch: undefined };
+    const watches = step.network === 'default' && (allowedHosts !== undefined || recordTraffic) ? this.#options.watches : undefined;
+    const network: StepNetwork =
+      step.network === 'none' ? await this.#networks.acquireEmpty() : await this.#networks.acquire({ alone: watches !== undefined });
+    cleanup.defer(() => network.release());
+    const { netns, addresses, gateway, ipv6 } = network;
+    const known = hosts.map(({ name, address }) => ({ name, address: address === 'host-gateway' ? (gateway ?? '') : address }));
+    const watch = await watches?.open(netns, { allowed: allowedHosts, known, ipv6 });
+    if (watch !== undefined) cleanup.defer(() => watch.close());
+    const dns = watch === undefined ? network.dns : [watch.dnsServer];
+    return { net: { choice: { path: netns }, addresses, gateway, dns, hosts, held: allowedHosts !== undefined }, watch };
+  }
+
+  #bundle(program: StepProgram, network: StepNet, tty?: { size: StepShellOptions['size'] }): Promise<Bundle> {
+    const id = `step-${randomBytes(8).toString('hex')}`;
+    return writeBundle({ id, directory: this.#directory, cgroupsPath: this.#groupOf(id), facts: this.#facts, network, program, tty });
+  }
+
+  /** In the foreground, which costs one program less; where the control group is to be asked afterwards, beside it. */
+  async #execute(step: StepRequest, bundle: Bundle): Promise<End> {
+    const end = step.limits?.memoryBytes ? await this.#executeAsked(step, bundle) : await this.#executeForeground(step, bundle);
+    step.signal?.throwIfAborted();
+    return end;
+  }
+
+  async #executeForeground(step: StepRequest, { id, path, cgroupsPath }: Bundle): Promise<End> {
     const { runtime } = this.#options;
-    const files = { bundle, pidFile: join(bundle, 'pid') };
+    const files = { bundle: path, pidFile: join(path, 'pid') };
     const result = await runStepProcess(runtime.command, runtime.runArguments(id, files), {
       ...files,
       onOutput: step.onOutput,
       signal: step.signal,
     });
-    if (!result.clean) await this.#remove(id);
+    if (!result.clean) await removeContainer(id, cgroupsPath, { runtime, cgroups: this.#cgroups });
     step.signal?.throwIfAborted();
     if (result.failure !== undefined)
       throw new EngineError('Internal', 'STEP_FAILED', `the build step cannot be started: ${result.failure}`);
-    return result.exitCode;
+    return { exitCode: result.exitCode, memoryKills: 0 };
   }
 
-  /** Answers the mount points that are not in the root. */
-  async #writeBundle(
+  async #executeAsked(step: StepRequest, bundle: Bundle): Promise<End> {
+    const pipes = outputPipes(step.onOutput);
+    const parts = { runtime: this.#options.runtime, cgroups: this.#cgroups };
+    const container = await StepContainer.start(bundle, parts, ['ignore', ...pipes.child]).finally(() => pipes.handOver());
+    const kill = () => container.kill();
+    step.signal?.addEventListener('abort', kill);
+    if (step.signal?.aborted) kill();
+    try {
+      const end = await container.ended;
+      await pipes.ended;
+      return end;
+    } finally {
+      step.signal?.removeEventListener('abort', kill);
+      await container.remove();
+    }
+  }
+
+  /** Shells in the failed step, one after the other, until whoever was told has seen enough. */
+  async #offer(
     step: StepRequest,
-    id: string,
-    bundle: string,
-    network: { netns: string; addresses: string[]; dns: string[] } | undefined,
-  ): Promise<string[]> {
-    const inside = inspect(step);
-    const onHost = step.network === 'host';
-    const resolv = resolvConf({
-      host: await hostResolvConf(onHost),
-      network: network?.dns ?? [],
-      dns: [],
-      search: [],
-      options: [],
-      keepLoopback: onHost,
-    });
-    const hosts = hostsFile({ hostname, addresses: network?.addresses ?? [], extraHosts: [] });
-    const choice: NamespaceChoice = onHost ? 'host' : network ? { path: network.netns } : 'own';
-    const { spec } = buildSpec({
-      record: { config: { Hostname: hostname }, hostConfig: {}, mounts: [] },
-      rootfs: step.rootfs,
-      cgroupsPath: `/slipway-${this.#options.rootId}/${id}`,
-      facts: this.#facts,
-      user: inside.user,
-      env: inside.env,
-      args: step.args,
-      cwd: inside.cwd,
-      namespaces: { network: choice, pid: 'own', ipc: 'own', uts: 'own' },
-      files: ['hosts', 'resolv.conf'].map((name) => ({ source: join(bundle, name), destination: `/etc/${name}` })),
-    });
-    spec.mounts.push(
-      ...step.mounts.map(({ source, destination, readOnly }) => fileMount(source, posix.resolve('/', destination), readOnly)),
-    );
-    await Promise.all([
-      writeFile(join(bundle, 'config.json'), encodeSpec(spec), { mode: 0o600 }),
-      writeFile(join(bundle, 'hosts'), hosts),
-      writeFile(join(bundle, 'resolv.conf'), resolv),
-    ]);
-    return findStubs(step.rootfs, spec.mounts);
-  }
-
-  async #remove(id: string): Promise<void> {
-    await this.#options.runtime.delete(id, { force: true });
-    await this.#cgroups.remove(`/slipway-${this.#options.rootId}/${id}`);
+    exitCode: number,
+    bundleOf: (program: StepProgram, tty: { size: StepShellOptions['size'] } | undefined) => Promise<Bundle>,
+    cleanup: AsyncDisposableStack,
+  ): Promise<void> {
+    const parts = { runtime: this.#options.runtime, cgroups: this.#cgroups };
+    const open = async (options: StepShellOptions): Promise<StepShell> => {
+      const bundle = await bundleOf({ ...step, args: options.args }, options.tty ? { size: options.size } : undefined);
+      cleanup.defer(() => bundle.remove());
+      return startShell(bundle, options, parts, cleanup);
+    };
+    await step.onFailure?.({ exitCode, open });
   }
 
   /** After an engine's start: ends and removes steps that a crash left. */
@@ -130,7 +164,8 @@ export class StepProcessRunner implements StepRunner {
     const parent = `/slipway-${this.#options.rootId}`;
     const groups = (await this.#cgroups.list(parent)).filter((name) => name.startsWith('step-'));
     const left = new Set([...(await namesIn(this.#options.runtime.root)), ...groups]);
-    for (const id of left) await this.#remove(id).catch((error) => this.#options.onError?.(id, error));
+    const parts = { runtime: this.#options.runtime, cgroups: this.#cgroups };
+    for (const id of left) await removeContainer(id, this.#groupOf(id), parts).catch((error) => this.#options.onError?.(id, error));
     await rm(this.#directory, { recursive: true, force: true });
     await this.#networks.recover();
   }
@@ -140,21 +175,17 @@ export class StepProcessRunner implements StepRunner {
     await this.#cgroups.removeEmpty(`/slipway-${this.#options.rootId}`);
   }
 
+  #groupOf(id: string): string {
+    return `/slipway-${this.#options.rootId}/${id}`;
+  }
+
   get #directory(): string {
     return join(this.#options.paths.run, 'steps');
   }
 }
 
-function inspect(step: StepRequest) {
-  using root = new InRoot(
-    step.rootfs,
-    step.mounts.map(({ source, destination }) => ({ source, destination: posix.resolve('/', destination) })),
-  );
-  const user = resolveUser(root, step.user);
-  const env = processEnv({ env: step.env, tty: false, home: user.home });
-  const cwd = posix.normalize(step.workingDir || '/');
-  resolveCommand(root, step.args[0] ?? '', env, cwd);
-  return { user, env, cwd };
+function plainNet(choice: 'host' | 'own', hosts: StepNet['hosts']): StepNet {
+  return { choice, addresses: [], dns: [], hosts, held: false };
 }
 
 /**

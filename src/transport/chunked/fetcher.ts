@@ -6,11 +6,14 @@ import { invalidForm } from './errors.ts';
 import { isFormBlob } from './port.ts';
 import { type FetchRequest, journal, journalRow, maxRequests } from './remote.ts';
 
+/** Where bytes come from: a repository, or what answers like one. */
+export type FetchSource = Pick<Repository, 'blob' | 'parts'>;
+
 /** Fetches what a job asks for (remote.ts), on the main thread. */
 export class Fetcher {
   readonly shared = new SharedArrayBuffer(4 * (1 + maxRequests + 1));
   readonly #state = new Int32Array(this.shared);
-  readonly #repository: Repository | undefined;
+  readonly #repository: FetchSource | undefined;
   readonly #blobs: Blobs;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -21,7 +24,7 @@ export class Fetcher {
   #failure: { error: unknown } | undefined;
 
   constructor(
-    repository: Repository | undefined,
+    repository: FetchSource | undefined,
     blobs: Blobs,
     options: { signal?: AbortSignal | undefined; onBytes?: ((current: number, total: number) => void) | undefined },
   ) {
@@ -50,7 +53,7 @@ export class Fetcher {
     await Promise.allSettled(this.#running);
   }
 
-  get #from(): Repository {
+  get #from(): FetchSource {
     if (this.#repository === undefined) throw new EngineError('Internal', 'NO_REPOSITORY', 'a job asked for bytes of no repository');
     return this.#repository;
   }

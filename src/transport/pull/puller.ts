@@ -201,9 +201,10 @@ export class ImagePuller implements ImagePulls {
   }
 
   /** Gives the image its names. True when the asked-for one was not its own before. */
-  async #name({ reference }: Pull, { top }: ResolvedImage, image: ImageRecord): Promise<boolean> {
+  async #name({ reference, request }: Pull, { top }: ResolvedImage, image: ImageRecord): Promise<boolean> {
     const name = canonical(reference);
     const before = await this.#find(name);
+    if (request.beside === true && before !== undefined) return before.id !== image.id;
     await this.#store.images.tag(name, image.id);
     await this.#store.images.tag(`${repositoryOf(reference)}@${top.descriptor.digest}`, image.id);
     await this.#store.uses.touch('image', image.id);

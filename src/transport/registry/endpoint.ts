@@ -7,7 +7,7 @@ import { type Asked, failureOf } from './failures.ts';
 import type { HostTable, Place } from './hosts.ts';
 import { exchange, type HttpBody, type HttpMethod, type Timeouts, unreachable } from './http.ts';
 import { Limiter } from './limiter.ts';
-import { isPassing, mayPass, mirrorRetries, Retries, type RetryPolicy } from './retry.ts';
+import { isPassing, markLasting, mayPass, mirrorRetries, Retries, type RetryPolicy, strangerRetries } from './retry.ts';
 
 export type Call = {
   readonly method: HttpMethod;
@@ -195,13 +195,16 @@ export class Endpoint {
   /** Not ended by any one caller: others may wait for it. */
   async #connect(): Promise<URL> {
     const retries = new Retries(this.retries, undefined);
+    const few = new Retries(strangerRetries(this.retries), undefined);
     for (;;) {
       try {
         return await this.#probe();
       } catch (error) {
-        // Nobody was ever there: a wrong address more likely than a restart.
-        if (!this.#hasAnswered && error instanceof EngineError && isErrno(error.cause, 'ECONNREFUSED')) throw error;
-        await retries.wait(error);
+        const isStranger = !this.#hasAnswered && error instanceof EngineError && error.code === 'REGISTRY_UNREACHABLE';
+        if (!isStranger) await retries.wait(error);
+        // Nobody was ever there: a wrong address, or no network, more likely than a restart. Whoever waits for this asks no more either.
+        else if (isErrno(error.cause, 'ECONNREFUSED')) throw markLasting(error);
+        else await few.wait(error).catch(() => Promise.reject(markLasting(error)));
       }
     }
   }

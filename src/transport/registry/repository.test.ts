@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createNetServer } from 'node:net';
 import { test } from 'node:test';
@@ -246,6 +247,25 @@ test('a registry that says nothing is not waited for without end', async (t) => 
   const header = await serve(t, (_, response) => response.writeHead(200, { 'X-Long': 'x'.repeat(40_000) }).end());
   await assert.rejects(repositoryAt(header, { retries }).manifest('latest'), { code: 'REGISTRY_UNREACHABLE', message: /Header overflow/i });
   assert.equal(header.asked.length, 1);
+});
+
+test('where nobody ever was, that is told at once; a lookup that fails is tried twice more', { timeout: 20_000 }, async (t) => {
+  // Whoever waits before he asks again does not come back in time.
+  const retries = { baseMs: 3_600_000, capMs: 3_600_000, totalMs: 3_600_000 };
+  await assert.rejects(repositoryAt({ address: '127.0.0.1:9' }, { retries }).manifest('latest'), {
+    code: 'REGISTRY_UNREACHABLE',
+    message: /connect: connection refused/,
+  });
+
+  const lookups = t.mock.method(dns, 'lookup', (...[, , done]: [string, unknown, (error: Error) => void]) =>
+    done(Object.assign(new Error('getaddrinfo EAI_AGAIN'), { code: 'EAI_AGAIN' })),
+  );
+  const nowhere = new RegistryClient({ retries: { baseMs: 1 } }).repository(
+    { domain: 'registry.invalid', path: 'web' },
+    { actions: 'pull' },
+  );
+  await assert.rejects(nowhere.manifest('latest'), { code: 'REGISTRY_UNREACHABLE', message: /no such host/ });
+  assert.equal(lookups.mock.callCount(), 3);
 });
 
 test('a manifest is checked: its digest, its size, and what it is called', async (t) => {

@@ -16,6 +16,11 @@ export const defaultRetries: RetryPolicy = { attempts: 8, baseMs: 200, capMs: 15
 /** Somewhere else there is another copy. */
 export const mirrorRetries: RetryPolicy = { attempts: 2, baseMs: 200, capMs: 1000, totalMs: 5000 };
 
+/** Nobody has answered there yet: a lookup or a connection may fail by chance, but who is told of a wrong name waits for it. */
+export function strangerRetries(policy: RetryPolicy): RetryPolicy {
+  return { ...policy, attempts: Math.min(policy.attempts, 3), capMs: Math.min(policy.capMs, 1000) };
+}
+
 /** Statuses that the same request may not get the next time. */
 const passing = new Set([408, 425, 429, 500, 502, 503, 504]);
 export function mayPass(status: number): boolean {
@@ -41,10 +46,17 @@ const lasting =
   /^(ENOTFOUND|EPROTO|HPE_HEADER_OVERFLOW|CERT_.*|UNABLE_TO_.*|DEPTH_ZERO_.*|SELF_SIGNED_.*|ERR_TLS_.*|HOSTNAME_MISMATCH|ERR_SSL_.*)$/;
 
 export function isPassing(error: unknown): error is EngineError {
-  if (!(error instanceof EngineError)) return false;
+  if (!(error instanceof EngineError) || hopeless.has(error)) return false;
   if (error.code === 'RATE_LIMITED') return true;
   if (error.code === 'REGISTRY_FAILED') return retryable.has(error);
   return error.code === 'REGISTRY_UNREACHABLE' && !lasting.test(causeCode(error.cause));
+}
+
+const hopeless = new WeakSet<EngineError>();
+/** For an error that no caller shall try again, whatever its cause. */
+export function markLasting(error: EngineError): EngineError {
+  hopeless.add(error);
+  return error;
 }
 
 const retryable = new WeakSet<EngineError>();
