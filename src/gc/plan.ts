@@ -177,27 +177,32 @@ class Planning {
   }
 }
 
-/** Images that the policy keeps, and why. */
+/** Images that the policy keeps, and why: the rule that names an image goes before one that counts. */
 function keptImages(items: readonly Item[], { policy, nowMs }: PlanRequest): Map<string, string> {
   const kept = new Map<string, string>();
   const { keepLast, keepUsedWithinMs, keep, keepLabels } = policy.images;
   const images = items.filter(({ kind }) => kind === 'image');
+  for (const [name, versions] of byRepository(images)) {
+    versions.sort((a, b) => b.lastUsedAtMs - a.lastUsedAtMs || b.createdAtMs - a.createdAtMs);
+    for (const { id } of versions.slice(0, keepLast)) kept.set(id, `it is one of the last ${keepLast} of ${name} (gc.images.keep-last)`);
+  }
+  for (const { id, lastUsedAtMs, references = [], labels = {} } of images) {
+    const pattern = keep.find((text) => references.some((reference) => matches(text, reference)));
+    const label = keepLabels.find((text) => hasLabel(labels, text));
+    if (pattern !== undefined) kept.set(id, `gc.images.keep has ${pattern}`);
+    else if (label !== undefined) kept.set(id, `gc.images.keep-labels has ${label}`);
+    else if (nowMs - lastUsedAtMs < keepUsedWithinMs)
+      kept.set(id, `it was used within ${showTime(keepUsedWithinMs)} (gc.images.keep-used-within)`);
+  }
+  return kept;
+}
+
+function byRepository(images: readonly Item[]): Map<string, Item[]> {
   const repositories = new Map<string, Item[]>();
   for (const image of images) {
     for (const name of new Set(image.references?.map(repositoryOf))) repositories.set(name, [...(repositories.get(name) ?? []), image]);
-    if (nowMs - image.lastUsedAtMs < keepUsedWithinMs)
-      kept.set(image.id, `it was used within ${showTime(keepUsedWithinMs)} (gc.images.keep-used-within)`);
-    const pattern = keep.find((text) => image.references?.some((reference) => matches(text, reference)));
-    if (pattern !== undefined) kept.set(image.id, `gc.images.keep has ${pattern}`);
-    const label = keepLabels.find((text) => hasLabel(image.labels ?? {}, text));
-    if (label !== undefined) kept.set(image.id, `gc.images.keep-labels has ${label}`);
   }
-  for (const [name, versions] of repositories) {
-    versions.sort((a, b) => b.lastUsedAtMs - a.lastUsedAtMs || b.createdAtMs - a.createdAtMs);
-    for (const image of versions.slice(0, keepLast))
-      kept.set(image.id, `it is one of the last ${keepLast} of ${name} (gc.images.keep-last)`);
-  }
-  return kept;
+  return repositories;
 }
 
 function repositoryOf(reference: string): string {

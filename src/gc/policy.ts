@@ -53,5 +53,5 @@ export type Disk = { readonly totalBytes: number; readonly freeBytes: number };
 
 /** How many bytes must become free so that the mark is held. */
 export function bytesOver({ totalBytes, freeBytes }: Disk, { share, freeBytes: wanted }: Mark): number {
-  return Math.max(0, Math.max(totalBytes * (1 - share), wanted) - freeBytes);
+  return Math.max(0, Math.max(Math.round(totalBytes * (1 - share)), wanted) - freeBytes);
 }

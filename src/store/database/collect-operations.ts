@@ -1,6 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite';
+import type { Digest, Hex } from '../../oci/digest.ts';
 import { Witnesses } from '../jobs/witness.ts';
 import type { TreeId } from '../model.ts';
+import { blobsOf, type ImageRecord } from '../port.ts';
 import { forEachReference } from '../tree/references.ts';
 import { inTransaction } from './connection.ts';
 
@@ -54,6 +56,15 @@ export function collectOperations(database: DatabaseSync, activity: Activity) {
   const selectNode = database.prepare('SELECT full, bytes, files, directories, size FROM nodes WHERE full = ?');
   const deleteNode = database.prepare('DELETE FROM nodes WHERE full = ?');
   const insertNode = database.prepare('INSERT OR IGNORE INTO nodes (full, bytes, files, directories, size) VALUES (?, ?, ?, ?, ?)');
+  const lastUse = database.prepare("SELECT last_at_ms FROM uses WHERE kind = 'action' AND key = ?");
+  const forgetUse = database.prepare('DELETE FROM uses WHERE kind = ? AND key = ?');
+  const deleteAction = database.prepare('DELETE FROM actions WHERE key = ?');
+  const deleteLayer = database.prepare('DELETE FROM layers WHERE digest = ?');
+  const leasedBlobs = database.prepare("SELECT DISTINCT key FROM lease_items WHERE kind = 'blob'");
+  const imageRecords = database.prepare('SELECT record FROM images');
+  const layerTables = database.prepare(
+    "SELECT json_extract(record, '$.table.digest') AS \"table\" FROM layers WHERE json_extract(record, '$.table') NOT NULL",
+  );
   const witnesses = { current: new Witnesses() };
 
   /** The node and all below it stay. */
@@ -76,6 +87,31 @@ export function collectOperations(database: DatabaseSync, activity: Activity) {
     endCollection(): void {
       activity.end();
       witnesses.current = new Witnesses();
+    },
+    /** Results of builds, by key, but those that were used after `sinceMs`. Gives how many went. */
+    removeActions(keys: readonly Hex[], sinceMs: number): number {
+      return inTransaction(database, () => {
+        let removed = 0;
+        for (const key of keys) {
+          if (Number(lastUse.get(key)?.last_at_ms ?? 0) > sinceMs) continue;
+          removed += Number(deleteAction.run(Buffer.from(key, 'hex')).changes);
+          forgetUse.run('action', key);
+        }
+        return removed;
+      });
+    },
+    removeLayer(digest: Digest): void {
+      deleteLayer.run(digest);
+    },
+    /** Of these blobs, those that an image, a layer's table or a lease names. */
+    blobsInUse(blobs: readonly Digest[]): Digest[] {
+      const used = new Set<string>(leasedBlobs.all().map(({ key }) => String(key)));
+      for (const { record } of imageRecords.all()) {
+        const { origin } = JSON.parse(String(record)) as ImageRecord;
+        if (origin !== undefined) for (const blob of blobsOf(origin)) used.add(blob);
+      }
+      for (const { table } of layerTables.all()) used.add(String(table));
+      return blobs.filter((blob) => used.has(blob));
     },
     /** Rows of trees that nothing refers to. */
     removeTrees(ids: Uint8Array, notes: readonly SharedArrayBuffer[]): number {
