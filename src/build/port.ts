@@ -75,13 +75,24 @@ export type BuildRequest = {
 
 /** A cache that other hosts share (docs/formats/build-cache.md). */
 export type CacheLocation =
-  | { kind: 'local'; path: string }
+  | { kind: 'local'; path: string; tag?: string }
   | { kind: 'registry'; reference: string; insecure?: boolean }
-  | { kind: 's3'; bucket: string; prefix: string; region?: string; endpoint?: string; credentials?: S3Credentials };
+  | {
+      kind: 's3';
+      bucket: string;
+      prefix: string;
+      /** Caches of several names lie beside each other; `slipway` when not given. */
+      name?: string;
+      region?: string;
+      endpoint?: string;
+      pathStyle?: boolean;
+      /** AWS_ACCESS_KEY_ID and so on of the daemon's environment when not given. */
+      credentials?: S3Credentials;
+    };
 
 export type S3Credentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
 
-/** `min`: results of the target's steps only; `max`: of all steps. Cache mounts go along unless left out. */
+/** `min`: results of the target's own stage only; `max`: of all steps. Cache mounts go along unless left out. A failure is a warning unless `ignoreError` is false. */
 export type CacheExport = CacheLocation & { mode?: 'min' | 'max'; mounts?: boolean; ignoreError?: boolean };
 
 export type BuildEvent =

@@ -209,7 +209,7 @@ export class RunExecutor implements Executor<RunOperation> {
     for (const id of [...mounts.keys()].sort()) {
       const mount = mounts.get(id);
       if (mount === undefined) continue;
-      const held = await this.#caches.acquire(mount, context.signal, (path) => this.#fillCache(mount, path, context));
+      const held = await this.#caches.acquire(mount, context.signal, (path) => this.#fillCache(mount, path, context), operation.platform);
       cleanup.defer(held.release);
       paths.set(id, held.path);
     }
