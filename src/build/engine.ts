@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { AttestationAnswer } from '../api-types/build.ts';
 import { EngineError } from '../base/errors.ts';
 import { sha256 } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
@@ -16,7 +17,8 @@ import type { ImageJoiner } from '../transport/platforms/port.ts';
 import type { Archives } from '../transport/port.ts';
 import type { Registries } from '../transport/registry/port.ts';
 import { Attestor } from './attest/attestor.ts';
-import { imageStatements, type Predicate } from './attest/model.ts';
+import { fileStatements, imageStatements } from './attest/image-statements.ts';
+import type { Predicate } from './attest/model.ts';
 import type { DigestSet } from './attest/provenance.ts';
 import { baseImage } from './base-images.ts';
 import { type BuildCache, BuildCaches } from './cache/build-caches.ts';
@@ -95,7 +97,14 @@ type Planned = {
   /** What was fetched for it. */
   sources: Map<VertexId, DigestSet>;
 };
-type Solved = { config: ImageConfig; tree: TreeRef; image: ImageRecord | undefined; predicates: Predicate[]; steps: number; cachedSteps: number };
+type Solved = {
+  config: ImageConfig;
+  tree: TreeRef;
+  image: ImageRecord | undefined;
+  predicates: Predicate[];
+  steps: number;
+  cachedSteps: number;
+};
 
 /** Builds Dockerfiles: reads the context, lowers to a graph, solves it, records the image. Concurrent builds share steps. */
 export class BuildEngine implements Builder {
@@ -172,16 +181,19 @@ export class BuildEngine implements Builder {
     const definition = await readDefinition(request.dockerfile, context);
     const lowered = await allOrNone(builds, signal, (build, stop) => this.#lower(definition, { ...build, signal: stop }));
     const contextPaths = lowered.flatMap((each) => each.contextPaths);
-    const planned = lowered.map((each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths, sources: new Map() }));
+    const planned = lowered.map(
+      (each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths, sources: new Map() }),
+    );
     const [first] = planned as [Planned];
     if (request.output.kind === 'check') return this.#checked(first.lowered, startedAt);
     const solved = await allOrNone(planned, signal, (each, stop) => this.#solve({ ...each, build: { ...each.build, signal: stop } }));
     await cache?.export();
-    const image = await this.#finish(request, solved, { lease, signal });
+    const { image, attestations } = await this.#finish(request, solved, { lease, signal });
     const shown =
       solved.find(({ config }) => image !== undefined && config.architecture === image.config.architecture) ?? (solved[0] as Solved);
     return {
       ...(image === undefined ? {} : { image }),
+      ...(attestations.length === 0 ? {} : { attestations }),
       ...(targets.length < 2 ? {} : { platforms: solved.map(platformResult) }),
       tree: shown.tree,
       config: shown.config,
@@ -301,7 +313,9 @@ export class BuildEngine implements Builder {
     const own: Build = planned.build.target.label === undefined ? build : planned.build;
     const read = own.contexts.get(operation.name) ?? this.#contextOf(vertex, operation.name, planned, own);
     own.contexts.set(operation.name, read);
-    return read;
+    const tree = await read;
+    planned.sources.set(vertex.id, { slipwayContent: tree.content });
+    return tree;
   }
 
   #contextOf(vertex: Vertex, name: string, { contextPaths, definition }: Planned, build: Build): Promise<TreeRef> {
@@ -359,16 +373,18 @@ export class BuildEngine implements Builder {
     request: BuildRequest,
     solved: readonly Solved[],
     options: { lease: Lease; signal: AbortSignal },
-  ): Promise<ImageRecord | undefined> {
+  ): Promise<{ image?: ImageRecord; attestations: readonly AttestationAnswer[] }> {
     const images = solved.flatMap(({ image }) => image ?? []);
     const [only] = images;
-    if (only === undefined) return undefined;
-    if (images.length > 1 && this.#joiner === undefined)
-      throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', 'images of several platforms are not made here');
-    const image = images.length === 1 || this.#joiner === undefined ? only : await this.#joiner.join(images, options);
+    if (only === undefined) return { attestations: fileStatements(solved) };
+    const isPlain = images.length === 1 && solved.every(({ predicates }) => predicates.length === 0);
+    if (!isPlain && this.#joiner === undefined)
+      throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', 'images of several platforms, and with attestations, are not made here');
+    const { statementsOf, told } = imageStatements(solved, request.tags);
+    const image = isPlain || this.#joiner === undefined ? only : await this.#joiner.join(images, { ...options, statementsOf });
     for (const tag of request.tags) await this.#store.images.tag(tag, image.id);
     await this.#store.uses.touch('image', image.id);
-    return image;
+    return { image, attestations: told };
   }
 }
 

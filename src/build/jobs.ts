@@ -1,4 +1,6 @@
 import type { Job } from '../store/port.ts';
+import { sbom } from './attest/sbom-job.ts';
+import { subjects } from './attest/subjects-job.ts';
 import { filterContext } from './context/filter.ts';
 import { changeModes } from './steps/change-modes.ts';
 import { clampTimes } from './steps/clamp.ts';
@@ -12,4 +14,6 @@ export const buildJobs: Record<string, Job> = {
   'build.clampTimes': clampTimes,
   'build.difference': differenceOfTrees,
   'build.filterContext': filterContext,
+  'build.sbom': sbom,
+  'build.subjects': subjects,
 };

@@ -1,4 +1,4 @@
-import type { BuildRecordAnswer } from '../api-types/build.ts';
+import type { AttestationAnswer, BuildRecordAnswer } from '../api-types/build.ts';
 import type { AuthConfig } from '../api-types/registry.ts';
 import type { ImageConfig, Platform } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
@@ -113,6 +113,8 @@ export type BuildEvent =
   | { kind: 'warning'; message: string; line?: number; check?: string };
 
 export type BuildResult = {
+  /** What was stated about it, when that was asked for. */
+  attestations?: readonly AttestationAnswer[];
   /** Of a build for several platforms the one with all of them; `tree` and `config` are then those for this host, or the first. */
   image?: ImageRecord;
   /** Each of several platforms, in the order in which they were asked for. */
