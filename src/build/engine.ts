@@ -25,6 +25,7 @@ import { type BuildCache, BuildCaches } from './cache/build-caches.ts';
 import { MountFolders } from './cache/mount-folders.ts';
 import { CacheMountsService } from './cache/mounts-service.ts';
 import type { BuildCacheMounts } from './cache/port.ts';
+import type { CachePolicy } from './cache/speed.ts';
 import type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
 import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
@@ -35,6 +36,7 @@ import { parseBuildDefinition } from './definition/parse.ts';
 import type { Warning } from './dockerfile/checks.ts';
 import { type Lowered, lowerDockerfile, warnBeforeFault } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
+import { checkEntitled, checkGranted, permittedByDefault } from './entitlements.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
 import { stepsOfBuild } from './image-steps.ts';
 import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher, PlatformResult } from './port.ts';
@@ -62,7 +64,7 @@ export type BuildEngineOptions = {
   steps: StepRunner;
   archives: Pick<Archives, 'untar' | 'exportTree'>;
   /** Without it, no cache is shared with other hosts. */
-  sharing?: { collections: TreeCollections; registries: Registries } | undefined;
+  sharing?: { collections: TreeCollections; registries: Registries; policy?: CachePolicy } | undefined;
   /** Without it, steps of base images are known only where the build kept them. */
   layers?: Pick<LayerMaker, 'stepsOf'> | undefined;
   /** Without one, base images come from the store only. */
@@ -73,6 +75,8 @@ export type BuildEngineOptions = {
   maxProcesses?: number | undefined;
   /** Where file systems in memory are mounted for steps: secrets, tmpfs. A folder of /run named after the root when not given. */
   memoryDirectory?: string | undefined;
+  /** What builds may be allowed; BuildKit's names. Docker's when not given. */
+  entitlements?: readonly string[] | undefined;
   /** What ADD may download in one file. */
   httpLimitBytes?: number | undefined;
 };
@@ -121,6 +125,7 @@ export class BuildEngine implements Builder {
   readonly #directory: string;
   readonly #caches: BuildCaches | undefined;
   readonly #mountFolders: MountFolders;
+  readonly #entitlements: readonly string[];
   readonly cacheMounts: BuildCacheMounts;
 
   constructor(options: BuildEngineOptions) {
@@ -130,6 +135,7 @@ export class BuildEngine implements Builder {
     this.#layers = options.layers;
     this.#fetcher = options.fetcher;
     this.#joiner = options.joiner;
+    this.#entitlements = options.entitlements ?? permittedByDefault;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
     // Not below the root: what is in it is in memory only.
@@ -166,6 +172,7 @@ export class BuildEngine implements Builder {
   async build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult> {
     const startedAt = performance.now();
     for (const tag of request.tags) parseReference(tag);
+    checkGranted(request, this.#entitlements);
     const targets = targetsOf(request.platform);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.#memory.load();
@@ -180,6 +187,7 @@ export class BuildEngine implements Builder {
 
     const definition = await readDefinition(request.dockerfile, context);
     const lowered = await allOrNone(builds, signal, (build, stop) => this.#lower(definition, { ...build, signal: stop }));
+    for (const { graph } of lowered) checkEntitled(graph, request);
     const contextPaths = lowered.flatMap((each) => each.contextPaths);
     const planned = lowered.map(
       (each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths, sources: new Map() }),

@@ -10,6 +10,7 @@ import type { StepLimits } from './graph/vertex.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
+export type { ContextListParams, ContextListResult, TakeContentsParams } from './context/list-jobs.ts';
 export type { DebuggedStep, StepDebugger } from './debug.ts';
 export type { SecretSource, SshAgents } from './secrets.ts';
 
@@ -67,6 +68,8 @@ export type BuildRequest = {
   limits?: StepLimits;
   /** Names that the network of every step leads to; all when not given. */
   allowedHosts?: readonly string[];
+  /** What steps may do beyond the others (`network.host`, `security.insecure`, `device`), where the engine's configuration permits it too. */
+  entitlements?: readonly string[];
   /** Whoever wants to look into steps that fail. Such a build runs its steps for itself, and not together with others. */
   debug?: StepDebugger;
   /** Statements about the build that are kept beside the image. */

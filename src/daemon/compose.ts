@@ -165,7 +165,18 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
   const memoryDirectory = join(config.run, 'build');
   const sharing = { collections: new StoreTreeCollections(store), registries };
-  const builder = new BuildEngine({ store, snapshotter, archives, layers, joiner, steps, fetcher, memoryDirectory, sharing });
+  const builder = new BuildEngine({
+    store,
+    snapshotter,
+    archives,
+    layers,
+    joiner,
+    steps,
+    fetcher,
+    memoryDirectory,
+    sharing,
+    entitlements: config.buildEntitlements,
+  });
   const recorded = new RecordedBuilder({ builder, history: builds });
   const info = describeEngine(config, {
     rootId,
