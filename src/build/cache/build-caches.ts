@@ -16,7 +16,7 @@ import { type Exported, exportCache, type ToExport } from './exporter.ts';
 import type { MountName } from './mount-folders.ts';
 import type { CacheMountsService } from './mounts-service.ts';
 import { messageOf, RemoteCache } from './remote-cache.ts';
-import { Speeds } from './speed.ts';
+import { type CachePolicy, defaultPolicy, Speeds } from './speed.ts';
 import { FolderTarget } from './targets/folder.ts';
 import type { CacheTarget } from './targets/port.ts';
 import { RegistryTarget } from './targets/registry.ts';
@@ -28,6 +28,7 @@ export type BuildCachesOptions = {
   readonly registries: Registries;
   readonly mounts: CacheMounts;
   readonly service: CacheMountsService;
+  readonly policy?: CachePolicy | undefined;
   /** For credentials of S3 that a request does not bring; the process's when not given. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 };
@@ -50,8 +51,8 @@ export class BuildCaches {
     for (const location of request.cacheFrom ?? []) from.push(await this.#target(location, request, 'pull'));
     const to: { target: CacheTarget; wanted: CacheExport }[] = [];
     for (const wanted of request.cacheTo ?? []) to.push({ target: await this.#target(wanted, request, 'pull,push'), wanted });
-    const { store, collections, mounts } = this.#options;
-    const remote = from.length === 0 ? undefined : new RemoteCache(from, { store, collections, speeds: this.#speeds, ...around });
+    const { store, collections, mounts, policy = defaultPolicy } = this.#options;
+    const remote = from.length === 0 ? undefined : new RemoteCache(from, { store, collections, speeds: this.#speeds, policy, ...around });
     const offered = remote && mounts.offer(({ id, platform }) => remote.mount(id, platform));
     return new BuildCache({ ...this.#options, ...around, remote, offered, to });
   }

@@ -14,7 +14,7 @@ import {
   decodeCacheManifest,
   decodeEntries,
 } from './document.ts';
-import { type Speeds, TooSlow, TransferWatch } from './speed.ts';
+import { type CachePolicy, type Speeds, TooSlow, TransferWatch } from './speed.ts';
 import type { CacheTarget } from './targets/port.ts';
 
 /** A cache as it was when a build began. */
@@ -24,6 +24,7 @@ export type RemoteCacheOptions = {
   readonly store: Pick<Store, 'blobs' | 'trees'>;
   readonly collections: TreeCollections;
   readonly speeds: Speeds;
+  readonly policy: CachePolicy;
   readonly signal: AbortSignal;
   readonly lease: Lease;
   readonly onEvent: (event: BuildEvent) => void;
@@ -32,12 +33,8 @@ export type RemoteCacheOptions = {
 type Source = { readonly target: CacheTarget; readonly loading: Promise<Index | undefined>; failures: number };
 type Index = LoadedCache & { readonly byKey: ReadonlyMap<Hex, CachedResult> };
 
-/** So long a build's steps wait for what caches have; what comes later is used from then on. */
-const patienceMs = 2_000;
 /** After so many failures a cache is not asked again in this build. */
 const maxFailures = 2;
-/** Of a result whose cost nobody knows. */
-const unknownCostMs = 10_000;
 
 /**
  * The caches that one build reads. Each is read once, beside what the build does meanwhile; a tree comes when a step's result is asked for. Nothing that goes wrong here is more than a warning, and
@@ -57,7 +54,7 @@ export class RemoteCache implements RemoteResults {
     this.#options = { ...options, signal: AbortSignal.any([options.signal, this.#stop.signal]) };
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#patience = promise;
-    this.#timer = setTimeout(resolve, patienceMs);
+    this.#timer = setTimeout(resolve, options.policy.patienceMs);
     this.#sources = targets.map((target, index) => ({ target, loading: this.#load(target, index), failures: 0 }));
   }
 
@@ -72,7 +69,10 @@ export class RemoteCache implements RemoteResults {
       const index = await this.#index(source);
       const result = index?.byKey.get(key);
       if (index === undefined || result === undefined) continue;
-      const tree = await this.#tree(source, index, result.tree, result.totalMs ?? unknownCostMs);
+      const { leastCostMs, unknownCostMs } = this.#options.policy;
+      const worthMs = result.totalMs ?? unknownCostMs;
+      if (worthMs < leastCostMs) continue;
+      const tree = await this.#tree(source, index, result.tree, worthMs);
       if (tree === undefined) continue;
       await lease.add('tree', tree.id);
       const { createdAtMs, madeAtMs, costMs } = result;
@@ -96,7 +96,7 @@ export class RemoteCache implements RemoteResults {
       const index = await this.#index(source);
       const mount: CachedMount | undefined = index?.entries.mounts.find((each) => each.id === id && each.platform === platform);
       if (index === undefined || mount === undefined) continue;
-      const tree = await this.#tree(source, index, mount.tree, Math.max(mount.costMs, 1000));
+      const tree = await this.#tree(source, index, mount.tree, mount.costMs);
       if (tree !== undefined) return tree;
     }
     return undefined;
@@ -152,11 +152,11 @@ export class RemoteCache implements RemoteResults {
   }
 
   async #fetch(source: Source, { manifest }: Index, tree: CachedTree, worthMs: number): Promise<TreeRef | undefined> {
-    const { store, collections, speeds, signal, lease, onEvent } = this.#options;
+    const { store, collections, speeds, policy, signal, lease, onEvent } = this.#options;
     const { target } = source;
     const here = await store.trees.get(tree.id).catch(() => undefined);
     if (here !== undefined) return { id: tree.id, content: tree.content };
-    using watch = new TransferWatch({ worthMs, speed: speeds.of(target.name) });
+    using watch = new TransferWatch({ worthMs: Math.max(worthMs, policy.graceMs), speed: speeds.of(target.name) });
     try {
       const fetched = await collections.fetch(
         { place: target, blobs: manifest.blobs, tree, near: this.#fetched },

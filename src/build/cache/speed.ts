@@ -1,6 +1,20 @@
 /** What a result would cost to fetch was more than it is worth. */
 export class TooSlow extends Error {}
 
+/** How long what is waited for. In milliseconds. */
+export type CachePolicy = {
+  /** For what a cache has, over all steps of a build together; what comes later is used from then on. */
+  readonly patienceMs: number;
+  /** A result that took less to make is made anew. */
+  readonly leastCostMs: number;
+  /** Fetching a result may always take so long, whatever it took to make. */
+  readonly graceMs: number;
+  /** What counts for a result of which nobody knows how long it took. */
+  readonly unknownCostMs: number;
+};
+
+export const defaultPolicy: CachePolicy = { patienceMs: 2_000, leastCostMs: 20, graceMs: 250, unknownCostMs: 10_000 };
+
 type Measured = { readonly bytes: number; readonly ms: number };
 
 /** Transfers of less say nothing of how fast a place is. */
@@ -43,8 +57,6 @@ export class Speeds {
 /** Before that nothing is concluded from how fast bytes come. */
 const settleMs = 500;
 const checkEveryMs = 100;
-/** A little is always worth a try: less than what a process takes to start. */
-const leastWorthMs = 250;
 
 /**
  * Watches one transfer, and aborts it once it is likely to take longer than what it saves: by the speed that the place has had when it is known what has to come, by its own speed from then on.
@@ -63,7 +75,7 @@ export class TransferWatch {
 
   /** `worthMs`: what making it would take. `speed`: bytes a millisecond, where it is known. */
   constructor({ worthMs, speed }: { worthMs: number; speed: number | undefined }) {
-    this.#worthMs = Math.max(worthMs, leastWorthMs);
+    this.#worthMs = worthMs;
     this.#speed = speed;
     this.#timer = setInterval(() => this.#check(performance.now()), checkEveryMs);
   }
