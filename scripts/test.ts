@@ -6,7 +6,7 @@
  * removed. The last line has the counts; the status is 1 when anything failed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, globSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, globSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { TestLine } from './test-events.ts';
@@ -75,6 +75,8 @@ async function runFile(file: string): Promise<FileResult> {
   const name = file.replaceAll('/', '+');
   const [events, log] = [join(results, `${name}.events`), join(results, `${name}.log`)];
   const temporary = mkdtempSync(join(tmpdir(), 'st-'));
+  // As the folder that it stands for: users of a user namespace go through it.
+  chmodSync(temporary, 0o1777);
   const cache = join(top, 'node_modules/.cache/compiled');
   const env = { ...process.env, TMPDIR: temporary, NODE_COMPILE_CACHE: cache };
   const reports = [`--test-reporter=${reporter}`, `--test-reporter-destination=${events}`];
