@@ -1,5 +1,6 @@
 import type { AttestationAnswer, BuildRecordAnswer } from '../api-types/build.ts';
 import type { AuthConfig } from '../api-types/registry.ts';
+import type { AttestOptions } from '../oci/attest-options.ts';
 import type { ImageConfig, Platform } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
@@ -73,7 +74,7 @@ export type BuildRequest = {
   /** Whoever wants to look into steps that fail. Such a build runs its steps for itself, and not together with others. */
   debug?: StepDebugger;
   /** Statements about the build that are kept beside the image. */
-  attestations?: { provenance?: 'min' | 'max'; sbom?: boolean };
+  attestations?: AttestOptions;
 };
 
 /** A cache that other hosts share (docs/formats/build-cache.md). */
