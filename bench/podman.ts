@@ -1,7 +1,7 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { sleep, unmountBelow } from './engine.ts';
 import { inNamespace } from './namespace.ts';
@@ -28,6 +28,12 @@ export class BenchPodman implements AsyncDisposable {
     const [command = '', ...rest] = inNamespace(this.#namespaceOf, '/usr/bin/podman', ...folders, ...drivers, ...words);
     const { stdout } = await run(command, rest, { maxBuffer: 64 << 20 });
     return stdout.trim();
+  }
+
+  /** Those that work on this store now. */
+  processes(): number[] {
+    const lines = execFileSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' }).split('\n');
+    return lines.filter((line) => line.includes(basename(this.#directory))).map((line) => Number.parseInt(line, 10));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

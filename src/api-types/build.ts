@@ -73,6 +73,18 @@ export type BuildRecordAnswer = {
   tree?: string | undefined;
   vertices: number;
   cachedVertices: number;
+  /** What was stated about the result (docs/formats/attestations.md). */
+  attestations?: readonly AttestationAnswer[] | undefined;
+};
+
+/** A statement about a result: beside an image, as the blob `digest`, about its `manifest`; or in the result's file `file`. */
+export type AttestationAnswer = {
+  platform: string;
+  predicateType: string;
+  digest?: string | undefined;
+  sizeBytes?: number | undefined;
+  manifest?: string | undefined;
+  file?: string | undefined;
 };
 
 /** A line of GET /slipway/builds/{id}/log: what the build told, and when, in milliseconds since its start. */

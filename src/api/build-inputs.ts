@@ -4,7 +4,9 @@ import { connect } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import { EngineError } from '../base/errors.ts';
+import { parseCacheExport, parseCacheImport } from '../build/cache/port.ts';
 import { type BuildRequest, GivenSecrets, type NamedContext, type SshAgents } from '../build/port.ts';
+import type { BuildContexts } from './build-contexts.ts';
 import { integer, list, object, record, requireField, string } from './decode.ts';
 import { invalid } from './errors.ts';
 
@@ -13,7 +15,7 @@ const keptMs = 10 * 60_000;
 const most = 64;
 const maxBytes = 16 * 1024 * 1024;
 
-type Inputs = Pick<BuildRequest, 'secrets' | 'invalidateSecrets' | 'ssh' | 'contexts'>;
+type Inputs = Pick<BuildRequest, 'secrets' | 'invalidateSecrets' | 'ssh' | 'contexts' | 'cacheFrom' | 'cacheTo'>;
 type Kept = { readonly inputs: Inputs; readonly timer: NodeJS.Timeout };
 type Shared = { path: string; dev: number; ino: number };
 
@@ -22,19 +24,26 @@ const shape = object({
   secrets: record(string),
   invalidate: list(string),
   ssh: record(shared),
-  contexts: record(object({ folder: shared, image: string, url: string })),
+  contexts: record(object({ folder: shared, image: string, url: string, tree: string })),
+  caches: object({ from: list(record(string)), to: list(record(string)) }),
 });
 
 /**
- * Secrets, ssh agents and named contexts between their coming in and the build that names them (docs/formats/api.md). In memory only: they are in no header and no query, which proxies
+ * Secrets, ssh agents, named contexts and caches, whose credentials are secrets too, between their coming in and the build that names them (docs/formats/api.md). In memory only: they are in no header and no query, which proxies
  * and authorization plugins see, and are forgotten when the time is over.
  */
 export class BuildInputs {
   readonly #kept = new Map<string, Kept>();
+  readonly #contexts: Pick<BuildContexts, 'context'>;
+
+  /** `contexts`: trees that clients sent. */
+  constructor(contexts: Pick<BuildContexts, 'context'>) {
+    this.#contexts = contexts;
+  }
 
   /** Gives the id by which a build is to name them. */
   async receive(body: unknown): Promise<string> {
-    const inputs = await decodeInputs(await readJson(body));
+    const inputs = await decodeInputs(await readJson(body), this.#contexts);
     const oldest = this.#kept.keys().next();
     if (this.#kept.size >= most && !oldest.done) this.#forget(oldest.value);
     const id = randomBytes(16).toString('hex');
@@ -74,16 +83,18 @@ async function readJson(body: unknown): Promise<unknown> {
   }
 }
 
-async function decodeInputs(json: unknown): Promise<Inputs> {
+async function decodeInputs(json: unknown, sent: Pick<BuildContexts, 'context'>): Promise<Inputs> {
   const given = shape(json, 'inputs');
   const secrets = Object.entries(given.secrets ?? {}).map(([id, value]) => [id, Buffer.from(value, 'base64')] as const);
   const contexts: [string, NamedContext][] = [];
-  for (const [name, context] of Object.entries(given.contexts ?? {})) contexts.push([name, await namedContext(name, context)]);
+  for (const [name, context] of Object.entries(given.contexts ?? {})) contexts.push([name, context.tree === undefined ? await namedContext(name, context) : sent.context(context.tree)]);
   return {
     ...(secrets.length === 0 ? {} : { secrets: new GivenSecrets(secrets) }),
     ...(given.invalidate === undefined || given.invalidate.length === 0 ? {} : { invalidateSecrets: given.invalidate }),
     ...(given.ssh === undefined ? {} : { ssh: await sharedAgents(given.ssh) }),
     ...(contexts.length === 0 ? {} : { contexts: Object.fromEntries(contexts) }),
+    ...(given.caches?.from === undefined ? {} : { cacheFrom: given.caches.from.map(parseCacheImport) }),
+    ...(given.caches?.to === undefined ? {} : { cacheTo: given.caches.to.map(parseCacheExport) }),
   };
 }
 

@@ -3,8 +3,10 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { isAbsolute } from 'node:path';
 import { EngineError } from '../base/errors.ts';
 import type { BuildContext, BuildRequest } from '../build/port.ts';
+import { parseAttestation } from '../oci/attest-options.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
 import { decodeSteps } from './build-steps.ts';
+import type { BuildContexts } from './build-contexts.ts';
 import { integer, isPlainObject, list, nullable, object, record, requireField, string } from './decode.ts';
 import { invalid, unsupported } from './errors.ts';
 import type { Query } from './query.ts';
@@ -30,6 +32,7 @@ export function decodeBuild(query: Query, headers: IncomingHttpHeaders): Omit<Bu
     tags: query.list('t').map((tag) => canonical(withDefaultTag(parseReference(tag)))),
     noCache: query.boolean('nocache'),
     ...cachingOf(query),
+    ...attestationsOf(query),
     ...decodeSteps(query),
     timestamps: timestampsOf(query),
     networkMode: networkModeOf(query),
@@ -74,11 +77,13 @@ function isAsked(query: Query, name: string): boolean {
   return text !== undefined && !['0', 'false', '[]', 'null', '{}'].includes(text);
 }
 
-/** The folder named by `X-Slipway-Context`, once it is known to be the one that the client sees; undefined without the header. */
-export async function sharedContext(headers: IncomingHttpHeaders): Promise<BuildContext | undefined> {
+/** What `X-Slipway-Context` names: a folder, once it is known to be the one that the client sees, or a tree that was sent; undefined without the header. */
+export async function sharedContext(headers: IncomingHttpHeaders, contexts: Pick<BuildContexts, 'context'>): Promise<BuildContext | undefined> {
   const header = headers['x-slipway-context'];
   if (header === undefined) return undefined;
-  const { path, dev, ino } = parseContextHeader(String(header));
+  const given = parseContextHeader(String(header));
+  if ('tree' in given) return contexts.context(given.tree);
+  const { path, dev, ino } = given;
   const seen = await stat(path).catch(() => undefined);
   if (seen === undefined || !seen.isDirectory() || seen.dev !== dev || seen.ino !== ino) {
     throw new ContextNotShared(path);
@@ -96,14 +101,15 @@ export class ContextNotShared extends EngineError {
   }
 }
 
-function parseContextHeader(text: string): { path: string; dev: number; ino: number } {
+function parseContextHeader(text: string): { tree: string } | { path: string; dev: number; ino: number } {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
     throw invalid('HEADER_INVALID', 'the header X-Slipway-Context is not JSON');
   }
-  const given = object({ path: string, dev: integer, ino: integer })(json, 'X-Slipway-Context');
+  const given = object({ path: string, dev: integer, ino: integer, tree: string })(json, 'X-Slipway-Context');
+  if (given.tree !== undefined) return { tree: given.tree };
   const path = requireField(given.path, 'X-Slipway-Context.path');
   if (!isAbsolute(path)) throw invalid('HEADER_INVALID', `X-Slipway-Context.path is not absolute: "${path.slice(0, 200)}"`);
   return { path, dev: requireField(given.dev, 'X-Slipway-Context.dev'), ino: requireField(given.ino, 'X-Slipway-Context.ino') };
@@ -123,6 +129,13 @@ function stringMap(query: Query, name: string): Record<string, string> {
   if (!isPlainObject(json)) throw invalid('PARAMETER_INVALID', `the parameter "${name}" must be a JSON object`);
   const values = record(nullable(string))(json, name);
   return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+/** `attests`: a JSON map, as docker's own options have it: `{"provenance": "mode=max", "sbom": ""}`. */
+function attestationsOf(query: Query): Pick<BuildRequest, 'attestations'> {
+  const entries = Object.entries(stringMap(query, 'attests'));
+  const attestations = entries.reduce((all, [type, text]) => ({ ...all, ...parseAttestation(type, text) }), {});
+  return Object.keys(attestations).length === 0 ? {} : { attestations };
 }
 
 /** `nocachefilter`: names, repeated. `cachettl`: `[{"name": STAGE, "ms": 3600000}]`. */

@@ -3,21 +3,23 @@ import { integer, list, object, requireField, string } from './decode.ts';
 import { invalid } from './errors.ts';
 import type { Query } from './query.ts';
 
-type Asked = Pick<BuildRequest, 'limits' | 'extraHosts' | 'allowedHosts'>;
+type Asked = Pick<BuildRequest, 'limits' | 'extraHosts' | 'allowedHosts' | 'entitlements'>;
 type Limits = NonNullable<BuildRequest['limits']>;
 
 /** Docker's period of a quota, in us. */
 const defaultPeriodUs = 100_000;
 
-/** What a build asks for all of its steps: limits by Docker's parameters, `pidslimit`, `extrahosts` and `allowedhosts`. */
+/** What a build asks for all of its steps: limits by Docker's parameters, `pidslimit`, `extrahosts`, `allowedhosts` and `entitlements`. */
 export function decodeSteps(query: Query): Asked {
   const limits = limitsOf(query);
   const extraHosts = query.list('extrahosts').map(parseExtraHost);
   const allowedHosts = query.list('allowedhosts');
+  const entitlements = query.list('entitlements');
   return {
     ...(limits === undefined ? {} : { limits }),
     ...(extraHosts.length === 0 ? {} : { extraHosts }),
     ...(allowedHosts.length === 0 ? {} : { allowedHosts }),
+    ...(entitlements.length === 0 ? {} : { entitlements }),
   };
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bind, cache, context, difference, files, image, merge, scratch, tmpfs } from './index.ts';
+import { bind, cache, context, difference, files, git, http, image, merge, scratch, secret, ssh, tmpfs } from './index.ts';
 
 test('what is described twice the same is one step, whatever way it was come to', () => {
   const one = image('debian:12').mkdir('/app').run('make');
@@ -78,4 +78,33 @@ test('a chain of three thousand steps is described', () => {
   let tree = files({ '/a': '' });
   for (let count = 0; count < 3_000; count++) tree = tree.mkdir(`/d${count}`);
   assert.equal(tree.definition().steps.length, 3_001);
+});
+
+test('services name the steps of their trees, behind what is bound', () => {
+  const database = image('database').run('initdb');
+  const ready = { args: ['pg_isready'], timeoutMs: 5_000 };
+  const tested = image('app').run('make test', {
+    mounts: [bind(context(), '/src'), secret('token', { env: 'TOKEN', invalidate: true }), ssh()],
+    services: [{ name: 'db', from: database, args: ['postgres'], ready }],
+  });
+  const { steps, target } = tested.definition();
+  const run = steps.find(({ id }) => id === target);
+  assert.ok(run?.kind === 'run');
+  const idOf = (kind: string, name?: string) => steps.find((step) => step.kind === kind && (name === undefined || step.name === name))?.id;
+  assert.deepEqual(run.services, [{ name: 'db', from: idOf('run', 'RUN initdb'), args: ['postgres'], ready }]);
+  assert.deepEqual(run.mounts, [
+    { kind: 'bind', target: '/src', from: idOf('context') },
+    { kind: 'secret', id: 'token', env: 'TOKEN', invalidate: true },
+    { kind: 'ssh' },
+  ]);
+});
+
+test('files and commits come from the network', () => {
+  const archive = http('https://example.org/a.tar.gz', { checksum: `sha256:${'0'.repeat(64)}`, unpack: true });
+  const { steps } = merge(archive, git('https://example.org/a.git#v1')).definition();
+  const without = steps.slice(0, 2).map(({ id: _, ...step }) => step);
+  assert.deepEqual(without, [
+    { kind: 'git', url: 'https://example.org/a.git#v1' },
+    { kind: 'http', url: 'https://example.org/a.tar.gz', checksum: `sha256:${'0'.repeat(64)}`, unpack: true },
+  ]);
 });

@@ -1,4 +1,11 @@
-import type { BuildDefinition, DefinitionImage, DefinitionMount, DefinitionRun, DefinitionStep } from '../api-types/definition.ts';
+import type {
+  BuildDefinition,
+  DefinitionImage,
+  DefinitionMount,
+  DefinitionRun,
+  DefinitionService,
+  DefinitionStep,
+} from '../api-types/definition.ts';
 
 /**
  * Describes builds: `import { build, image, context } from 'slipway/build'`. Nothing is done here; a module's default export says what is to be done, and the engine does it. Values are
@@ -20,10 +27,16 @@ export type CopyOptions = {
   readonly exclude?: readonly string[];
 };
 
-export type RunOptions = Omit<DefinitionRun, 'kind' | 'base' | 'args' | 'mounts'> & {
+export type RunOptions = Omit<DefinitionRun, 'kind' | 'base' | 'args' | 'mounts' | 'services'> & {
   readonly name?: string;
   readonly mounts?: readonly Mount[];
+  readonly services?: readonly Service[];
+  /** Steps that stand on each other and are in one group have one layer together. */
+  readonly group?: string;
 };
+
+/** A program of another tree that runs beside a step, which reaches it by its name. */
+export type Service = Omit<DefinitionService, 'from'> & { readonly from: Tree };
 
 export type Mount =
   | Exclude<DefinitionMount, { kind: 'bind' }>
@@ -47,8 +60,9 @@ export class Tree {
 
   /** A string runs in `/bin/sh -c`. */
   run(command: string | readonly string[], options: RunOptions = {}): Tree {
-    const { mounts = [], ...rest } = options;
+    const { mounts = [], services = [], ...rest } = options;
     const sources = mounts.flatMap((mount) => (mount.kind === 'bind' ? [mount.from] : []));
+    const others = services.map(({ from }) => from);
     const args = typeof command === 'string' ? ['/bin/sh', '-c', command] : [...command];
     const name = options.name ?? (typeof command === 'string' ? command.trim().split('\n')[0] : args.join(' '));
     const { Env, User, WorkingDir } = this.#image;
@@ -62,8 +76,9 @@ export class Tree {
       user: options.user ?? User,
       workingDir: options.workingDir ?? WorkingDir,
       mounts: mounts.map((mount) => (mount.kind === 'bind' ? { ...mount, from: '' } : mount)),
+      ...(services.length === 0 ? {} : { services: services.map((service) => ({ ...service, from: '' })) }),
     };
-    return new Tree(step, [this, ...sources], this.#image);
+    return new Tree(step, [this, ...sources, ...others], this.#image);
   }
 
   /** As COPY: a directory's content goes to `to`; without `paths`, all of it. */
@@ -167,7 +182,8 @@ function withInputs(step: StepBody, [first = '', ...rest]: readonly string[]): S
     case 'run': {
       const sources = [...rest];
       const mounts = (step.mounts ?? []).map((mount) => (mount.kind === 'bind' ? { ...mount, from: sources.shift() ?? '' } : mount));
-      return { ...step, base: first, mounts };
+      const services = step.services?.map((service) => ({ ...service, from: sources.shift() ?? '' }));
+      return { ...step, base: first, mounts, ...(services === undefined ? {} : { services }) };
     }
     case 'mkdir':
       return { ...step, base: first };
@@ -203,6 +219,19 @@ export function files(contents: Readonly<Record<string, string | { readonly text
   return new Tree({ kind: 'files', files: list });
 }
 
+/** A file from the network, alone in its tree, or with `unpack` what the archive holds that it is. */
+export function http(
+  url: string,
+  options: { readonly checksum?: string; readonly filename?: string; readonly unpack?: boolean } = {},
+): Tree {
+  return new Tree({ kind: 'http', url, ...options });
+}
+
+/** A commit of a repository, checked out: `https://HOST/PATH.git#REF:FOLDER`, as ADD takes it. */
+export function git(url: string, options: { readonly keepGitDirectory?: boolean; readonly checksum?: string } = {}): Tree {
+  return new Tree({ kind: 'git', url, ...options });
+}
+
 /** One over the other: directories merge, everything else replaces. Trees that were made side by side become one without a step running again. The first one's configuration holds. */
 export function merge(...trees: readonly [Tree, ...Tree[]]): Tree {
   return new Tree({ kind: 'merge', name: `MERGE of ${trees.length} trees`, trees: [] }, trees, trees[0].config);
@@ -226,6 +255,16 @@ export function bind(from: Tree, target: string, options: { readonly path?: stri
 /** A folder in memory while the command runs. */
 export function tmpfs(target: string, options: { readonly sizeBytes?: number } = {}): Mount {
   return { kind: 'tmpfs', target, ...options };
+}
+
+/** A value of `--secret` while the command runs: in `/run/secrets/<id>`, the file `target` or the variable `env`. */
+export function secret(id: string, options: Omit<Extract<DefinitionMount, { kind: 'secret' }>, 'kind' | 'id'> = {}): Mount {
+  return { kind: 'secret', id, ...options };
+}
+
+/** The agent of `--ssh` while the command runs; SSH_AUTH_SOCK names its socket. */
+export function ssh(options: Omit<Extract<DefinitionMount, { kind: 'ssh' }>, 'kind'> = {}): Mount {
+  return { kind: 'ssh', ...options };
 }
 
 export type Describe = (input: BuildInput) => Tree | Promise<Tree>;

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { AttestationAnswer } from '../api-types/build.ts';
 import { EngineError } from '../base/errors.ts';
 import { sha256 } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
@@ -10,10 +11,21 @@ import type { StepRunner } from '../runtime/port.ts';
 import type { Snapshotter } from '../snapshot/port.ts';
 import type { TreeRef } from '../store/model.ts';
 import type { ImageParts, ImageRecord, Lease, Store } from '../store/port.ts';
+import type { TreeCollections } from '../transport/collections/port.ts';
 import type { LayerMaker } from '../transport/layers/port.ts';
 import type { ImageJoiner } from '../transport/platforms/port.ts';
 import type { Archives } from '../transport/port.ts';
+import type { Registries } from '../transport/registry/port.ts';
+import { Attestor } from './attest/attestor.ts';
+import { fileStatements, imageStatements } from './attest/image-statements.ts';
+import type { Predicate } from './attest/model.ts';
+import type { DigestSet } from './attest/provenance.ts';
 import { baseImage } from './base-images.ts';
+import { type BuildCache, BuildCaches } from './cache/build-caches.ts';
+import { MountFolders } from './cache/mount-folders.ts';
+import { CacheMountsService } from './cache/mounts-service.ts';
+import type { BuildCacheMounts } from './cache/port.ts';
+import type { CachePolicy } from './cache/speed.ts';
 import type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
 import { type Definition, readDefinition } from './context/definition.ts';
 import { DirectoryContext } from './context/directory-context.ts';
@@ -24,6 +36,7 @@ import { parseBuildDefinition } from './definition/parse.ts';
 import type { Warning } from './dockerfile/checks.ts';
 import { type Lowered, lowerDockerfile, warnBeforeFault } from './dockerfile/lower.ts';
 import { parseDockerfile } from './dockerfile/parser.ts';
+import { checkEntitled, checkGranted, permittedByDefault } from './entitlements.ts';
 import type { Graph, Vertex, VertexId } from './graph/vertex.ts';
 import { stepsOfBuild } from './image-steps.ts';
 import type { BuildContext, BuildEvent, Builder, BuildRequest, BuildResult, ImageFetcher, PlatformResult } from './port.ts';
@@ -49,7 +62,9 @@ export type BuildEngineOptions = {
   store: Store;
   snapshotter: Snapshotter;
   steps: StepRunner;
-  archives: Pick<Archives, 'untar'>;
+  archives: Pick<Archives, 'untar' | 'exportTree'>;
+  /** Without it, no cache is shared with other hosts. */
+  sharing?: { collections: TreeCollections; registries: Registries; policy?: CachePolicy } | undefined;
   /** Without it, steps of base images are known only where the build kept them. */
   layers?: Pick<LayerMaker, 'stepsOf'> | undefined;
   /** Without one, base images come from the store only. */
@@ -60,6 +75,8 @@ export type BuildEngineOptions = {
   maxProcesses?: number | undefined;
   /** Where file systems in memory are mounted for steps: secrets, tmpfs. A folder of /run named after the root when not given. */
   memoryDirectory?: string | undefined;
+  /** What builds may be allowed; BuildKit's names. Docker's when not given. */
+  entitlements?: readonly string[] | undefined;
   /** What ADD may download in one file. */
   httpLimitBytes?: number | undefined;
 };
@@ -67,10 +84,31 @@ export type BuildEngineOptions = {
 type Options = { onEvent: (event: BuildEvent) => void; signal: AbortSignal };
 /** Contexts that were read, by name: all targets take what the first one asks for. */
 type Contexts = Map<string, Promise<TreeRef>>;
-type Build = Options & { request: BuildRequest; lease: Lease; context: ContextSource; target: Target; contexts: Contexts };
+type Build = Options & {
+  request: BuildRequest;
+  lease: Lease;
+  context: ContextSource;
+  target: Target;
+  contexts: Contexts;
+  cache: BuildCache | undefined;
+};
 /** A target's build as data, and what it reads of the context together with the others. */
-type Planned = { build: Build; lowered: Lowered; definition: Definition; contextPaths: readonly ContextPath[] };
-type Solved = { config: ImageConfig; tree: TreeRef; image: ImageRecord | undefined; steps: number; cachedSteps: number };
+type Planned = {
+  build: Build;
+  lowered: Lowered;
+  definition: Definition;
+  contextPaths: readonly ContextPath[];
+  /** What was fetched for it. */
+  sources: Map<VertexId, DigestSet>;
+};
+type Solved = {
+  config: ImageConfig;
+  tree: TreeRef;
+  image: ImageRecord | undefined;
+  predicates: Predicate[];
+  steps: number;
+  cachedSteps: number;
+};
 
 /** Builds Dockerfiles: reads the context, lowers to a graph, solves it, records the image. Concurrent builds share steps. */
 export class BuildEngine implements Builder {
@@ -83,23 +121,35 @@ export class BuildEngine implements Builder {
   readonly #solver: Solver;
   readonly #runs: RunExecutor;
   readonly #sources: Sources;
+  readonly #attestor: Attestor;
   readonly #directory: string;
+  readonly #caches: BuildCaches | undefined;
+  readonly #mountFolders: MountFolders;
+  readonly #entitlements: readonly string[];
+  readonly cacheMounts: BuildCacheMounts;
 
   constructor(options: BuildEngineOptions) {
-    const { store, snapshotter, steps, archives } = options;
+    const { store, snapshotter, steps, archives, sharing } = options;
     this.#store = store;
     this.#archives = archives;
     this.#layers = options.layers;
     this.#fetcher = options.fetcher;
     this.#joiner = options.joiner;
+    this.#entitlements = options.entitlements ?? permittedByDefault;
     this.#directory = join(store.paths.root, 'build');
     this.#memory = new BuildMemory(join(this.#directory, 'memory.json'));
     // Not below the root: what is in it is in memory only.
     const memory = options.memoryDirectory ?? join('/run', `slipway-build-${sha256(store.paths.root).slice(0, 12)}`);
-    const caches = new CacheMounts({ directory: join(this.#directory, 'caches'), memory });
+    this.#mountFolders = new MountFolders(join(this.#directory, 'caches'));
+    const checkout = (tree: TreeRef, path: string, signal: AbortSignal) => store.trees.checkout(tree.id, path, { signal });
+    const caches = new CacheMounts({ folders: this.#mountFolders, memory, checkout });
+    const service = new CacheMountsService({ store, archives, mounts: caches });
+    this.cacheMounts = service;
+    this.#caches = sharing && new BuildCaches({ store, ...sharing, mounts: caches, service });
     const fingerprints = new SecretFingerprints(join(this.#directory, 'secret-key'));
     this.#runs = new RunExecutor({ store, snapshotter, steps, caches, fingerprints, memoryDirectory: memory });
     this.#sources = new Sources({ store, archives, directory: join(this.#directory, 'sources'), httpLimitBytes: options.httpLimitBytes });
+    this.#attestor = new Attestor({ store });
     const executors: Executors = {
       inline: new InlineExecutor({ store }),
       copy: new CopyExecutor({ store, archives }),
@@ -116,11 +166,13 @@ export class BuildEngine implements Builder {
   /** After an engine's start, once the step runner has recovered: removes what a crash left of builds. */
   async recover(): Promise<void> {
     await this.#runs.recover();
+    await this.#mountFolders.recover();
   }
 
   async build(request: BuildRequest, options: { onEvent: (event: BuildEvent) => void; signal?: AbortSignal }): Promise<BuildResult> {
     const startedAt = performance.now();
     for (const tag of request.tags) parseReference(tag);
+    checkGranted(request, this.#entitlements);
     const targets = targetsOf(request.platform);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.#memory.load();
@@ -128,22 +180,28 @@ export class BuildEngine implements Builder {
     const signal = options.signal ?? new AbortController().signal;
     const context = this.#context(request.context, request, lease, signal);
     const contexts: Contexts = new Map();
+    await using cache = await this.#openCache(request, { lease, signal, onEvent: options.onEvent });
     const builds = targets.map((target): Build => {
-      return { request, lease, context, contexts, signal, target, onEvent: labelled(options.onEvent, target.label) };
+      return { request, lease, context, contexts, cache, signal, target, onEvent: labelled(options.onEvent, target.label) };
     });
 
     const definition = await readDefinition(request.dockerfile, context);
     const lowered = await allOrNone(builds, signal, (build, stop) => this.#lower(definition, { ...build, signal: stop }));
+    for (const { graph } of lowered) checkEntitled(graph, request);
     const contextPaths = lowered.flatMap((each) => each.contextPaths);
-    const planned = lowered.map((each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths }));
+    const planned = lowered.map(
+      (each, index): Planned => ({ build: builds[index] as Build, lowered: each, definition, contextPaths, sources: new Map() }),
+    );
     const [first] = planned as [Planned];
     if (request.output.kind === 'check') return this.#checked(first.lowered, startedAt);
     const solved = await allOrNone(planned, signal, (each, stop) => this.#solve({ ...each, build: { ...each.build, signal: stop } }));
-    const image = await this.#finish(request, solved, { lease, signal });
+    await cache?.export();
+    const { image, attestations } = await this.#finish(request, solved, { lease, signal });
     const shown =
       solved.find(({ config }) => image !== undefined && config.architecture === image.config.architecture) ?? (solved[0] as Solved);
     return {
       ...(image === undefined ? {} : { image }),
+      ...(attestations.length === 0 ? {} : { attestations }),
       ...(targets.length < 2 ? {} : { platforms: solved.map(platformResult) }),
       tree: shown.tree,
       config: shown.config,
@@ -156,7 +214,8 @@ export class BuildEngine implements Builder {
   /** Builds one target. Its image has no names yet. */
   async #solve(planned: Planned): Promise<Solved> {
     const { build, lowered, definition } = planned;
-    const { request, lease, signal, onEvent, context } = build;
+    const { request, lease, signal, onEvent, context, cache } = build;
+    const startedAtMs = Date.now();
     const epochSeconds = epochOf(request, lowered.sourceDateEpoch);
     const { graph, target } = withClamp(lowered, request, epochSeconds);
     const solution = await this.#solver.solve(graph, target, {
@@ -164,15 +223,30 @@ export class BuildEngine implements Builder {
       given: (vertex, stop) => this.#given(vertex, planned, stop),
       explainMissing: (vertex, path) => explainMissing(vertex, path, definition, context),
       providers: request,
+      remote: cache?.remote,
+      recordTraffic: request.attestations?.provenance !== undefined,
       lease,
       signal,
       onEvent,
     });
-    const { config, history } = await describeImage(lowered, solution, { actions: this.#store.actions, epochSeconds });
-    const { tree } = solution.output;
+    cache?.add({ graph, target }, solution);
+    const { config, history } = await describeImage(lowered, solution, { actions: cache?.told ?? this.#store.actions, epochSeconds });
+    const made = { tree: solution.output.tree, config };
+    const attested = { request, definition, graph, target, solution, sources: planned.sources, startedAtMs, ...made };
+    const predicates = await this.#attestor.describe(attested, build);
+    const tree = request.output.kind === 'tree' ? await this.#attestor.beside(made.tree, predicates, build) : made.tree;
     const image =
       request.output.kind === 'image' ? await this.#image({ config, history, tree }, planned, solution, epochSeconds) : undefined;
-    return { config, tree, image, steps: solution.steps, cachedSteps: solution.cachedSteps };
+    return { config, tree, image, predicates, steps: solution.steps, cachedSteps: solution.cachedSteps };
+  }
+
+  async #openCache(
+    { cacheFrom = [], cacheTo = [], authFor }: BuildRequest,
+    around: Pick<Build, 'lease' | 'signal' | 'onEvent'>,
+  ): Promise<BuildCache | undefined> {
+    if (cacheFrom.length + cacheTo.length === 0) return undefined;
+    if (this.#caches !== undefined) return this.#caches.open({ cacheFrom, cacheTo, ...(authFor === undefined ? {} : { authFor }) }, around);
+    throw new EngineError('Unsupported', 'CACHE_SHARING_UNSUPPORTED', 'this engine shares no caches with other hosts');
   }
 
   #context(context: BuildContext, request: BuildRequest, lease: Lease, signal: AbortSignal): ContextSource {
@@ -237,13 +311,19 @@ export class BuildEngine implements Builder {
       return operation.tree;
     }
     if (operation.kind === 'http' || operation.kind === 'git')
-      return this.#sources.fetch(vertex, operation, { ...build, providers: build.request });
+      return this.#sources.fetch(vertex, operation, {
+        ...build,
+        providers: build.request,
+        onDigest: (digest) => planned.sources.set(vertex.id, digest),
+      });
     if (operation.kind !== 'context') throw new EngineError('Internal', 'GRAPH_INVALID', `${vertex.name} is not given`);
     // What several targets read is not cancelled because one of them has no use for it any more.
     const own: Build = planned.build.target.label === undefined ? build : planned.build;
     const read = own.contexts.get(operation.name) ?? this.#contextOf(vertex, operation.name, planned, own);
     own.contexts.set(operation.name, read);
-    return read;
+    const tree = await read;
+    planned.sources.set(vertex.id, { slipwayContent: tree.content });
+    return tree;
   }
 
   #contextOf(vertex: Vertex, name: string, { contextPaths, definition }: Planned, build: Build): Promise<TreeRef> {
@@ -301,16 +381,18 @@ export class BuildEngine implements Builder {
     request: BuildRequest,
     solved: readonly Solved[],
     options: { lease: Lease; signal: AbortSignal },
-  ): Promise<ImageRecord | undefined> {
+  ): Promise<{ image?: ImageRecord; attestations: readonly AttestationAnswer[] }> {
     const images = solved.flatMap(({ image }) => image ?? []);
     const [only] = images;
-    if (only === undefined) return undefined;
-    if (images.length > 1 && this.#joiner === undefined)
-      throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', 'images of several platforms are not made here');
-    const image = images.length === 1 || this.#joiner === undefined ? only : await this.#joiner.join(images, options);
+    if (only === undefined) return { attestations: fileStatements(solved) };
+    const isPlain = images.length === 1 && solved.every(({ predicates }) => predicates.length === 0);
+    if (!isPlain && this.#joiner === undefined)
+      throw new EngineError('Unsupported', 'PLATFORM_UNSUPPORTED', 'images of several platforms, and with attestations, are not made here');
+    const { statementsOf, told } = imageStatements(solved, request.tags);
+    const image = isPlain || this.#joiner === undefined ? only : await this.#joiner.join(images, { ...options, statementsOf });
     for (const tag of request.tags) await this.#store.images.tag(tag, image.id);
     await this.#store.uses.touch('image', image.id);
-    return image;
+    return { image, attestations: told };
   }
 }
 

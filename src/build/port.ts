@@ -1,5 +1,6 @@
-import type { BuildRecordAnswer } from '../api-types/build.ts';
+import type { AttestationAnswer, BuildRecordAnswer } from '../api-types/build.ts';
 import type { AuthConfig } from '../api-types/registry.ts';
+import type { AttestOptions } from '../oci/attest-options.ts';
 import type { ImageConfig, Platform } from '../oci/image.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { TreeRef } from '../store/model.ts';
@@ -10,6 +11,7 @@ import type { StepLimits } from './graph/vertex.ts';
 import type { SecretSource, SshAgents } from './secrets.ts';
 
 export type { ContextPath, ContextSource, ContextTree } from './context/build-context.ts';
+export type { ContextListParams, ContextListResult, TakeContentsParams } from './context/list-jobs.ts';
 export type { DebuggedStep, StepDebugger } from './debug.ts';
 export type { SecretSource, SshAgents } from './secrets.ts';
 
@@ -67,21 +69,34 @@ export type BuildRequest = {
   limits?: StepLimits;
   /** Names that the network of every step leads to; all when not given. */
   allowedHosts?: readonly string[];
+  /** What steps may do beyond the others (`network.host`, `security.insecure`, `device`), where the engine's configuration permits it too. */
+  entitlements?: readonly string[];
   /** Whoever wants to look into steps that fail. Such a build runs its steps for itself, and not together with others. */
   debug?: StepDebugger;
   /** Statements about the build that are kept beside the image. */
-  attestations?: { provenance?: 'min' | 'max'; sbom?: boolean };
+  attestations?: AttestOptions;
 };
 
 /** A cache that other hosts share (docs/formats/build-cache.md). */
 export type CacheLocation =
-  | { kind: 'local'; path: string }
+  | { kind: 'local'; path: string; tag?: string }
   | { kind: 'registry'; reference: string; insecure?: boolean }
-  | { kind: 's3'; bucket: string; prefix: string; region?: string; endpoint?: string; credentials?: S3Credentials };
+  | {
+      kind: 's3';
+      bucket: string;
+      prefix: string;
+      /** Caches of several names lie beside each other; `slipway` when not given. */
+      name?: string;
+      region?: string;
+      endpoint?: string;
+      pathStyle?: boolean;
+      /** AWS_ACCESS_KEY_ID and so on of the daemon's environment when not given. */
+      credentials?: S3Credentials;
+    };
 
 export type S3Credentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
 
-/** `min`: results of the target's steps only; `max`: of all steps. Cache mounts go along unless left out. */
+/** `min`: results of the target's own stage only; `max`: of all steps. Cache mounts go along unless left out. A failure is a warning unless `ignoreError` is false. */
 export type CacheExport = CacheLocation & { mode?: 'min' | 'max'; mounts?: boolean; ignoreError?: boolean };
 
 export type BuildEvent =
@@ -102,6 +117,8 @@ export type BuildEvent =
   | { kind: 'warning'; message: string; line?: number; check?: string };
 
 export type BuildResult = {
+  /** What was stated about it, when that was asked for. */
+  attestations?: readonly AttestationAnswer[];
   /** Of a build for several platforms the one with all of them; `tree` and `config` are then those for this host, or the first. */
   image?: ImageRecord;
   /** Each of several platforms, in the order in which they were asked for. */

@@ -11,7 +11,7 @@ import type { Solution } from './solver/solver.ts';
 export async function describeImage(
   lowered: Lowered,
   solution: Solution,
-  options: { actions: Store['actions']; epochSeconds: number | undefined },
+  options: { actions: Pick<Store['actions'], 'get'>; epochSeconds: number | undefined },
 ): Promise<{ config: ImageConfig; history: HistoryEntry[] }> {
   const times = await Promise.all(lowered.history.map((item) => createdAt(item, solution, options.actions)));
   const history = datedHistory(lowered.history, times, options.epochSeconds);
@@ -20,7 +20,7 @@ export async function describeImage(
   return { config: { ...(created === undefined ? {} : { created }), ...lowered.config }, history };
 }
 
-async function createdAt(item: StageHistory, solution: Solution, actions: Store['actions']): Promise<number | undefined> {
+async function createdAt(item: StageHistory, solution: Solution, actions: Pick<Store['actions'], 'get'>): Promise<number | undefined> {
   const recipe = item.vertex === undefined ? undefined : solution.recipes.get(item.vertex);
   const output = recipe === undefined ? undefined : await actions.get(recipe);
   const time = output?.detail?.createdAtMs;

@@ -26,6 +26,7 @@ import { openStore } from '../store/open.ts';
 import type { Store } from '../store/port.ts';
 import { ArchiveService } from '../transport/archives/service.ts';
 import { StoreChunkedForm } from '../transport/chunked/service.ts';
+import { StoreTreeCollections } from '../transport/collections/service.ts';
 import { StoreLayerMaker } from '../transport/layers/maker.ts';
 import { StoreImageJoiner } from '../transport/platforms/joiner.ts';
 import type { TransferProgress } from '../transport/port.ts';
@@ -163,7 +164,19 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const joiner = new StoreImageJoiner({ store, registries, layers, chunked });
   const builds = new BuildHistory({ directory: join(config.root, 'build/history') });
   const memoryDirectory = join(config.run, 'build');
-  const builder = new BuildEngine({ store, snapshotter, archives, layers, joiner, steps, fetcher, memoryDirectory });
+  const sharing = { collections: new StoreTreeCollections(store), registries };
+  const builder = new BuildEngine({
+    store,
+    snapshotter,
+    archives,
+    layers,
+    joiner,
+    steps,
+    fetcher,
+    memoryDirectory,
+    sharing,
+    entitlements: config.buildEntitlements,
+  });
   const recorded = new RecordedBuilder({ builder, history: builds });
   const info = describeEngine(config, {
     rootId,

@@ -66,6 +66,15 @@ export const keys: readonly Key[] = [
     flag: 'registry-mirror',
     list: true,
   }),
+  key(
+    'build.entitlements',
+    'NAME',
+    'what builds may be allowed: network.host, device (these by default), security.insecure; may be repeated',
+    {
+      flag: 'build-entitlement',
+      list: true,
+    },
+  ),
   key('network.subnet', 'CIDR', "the default network's subnet (default: one that nothing on the host uses)"),
   key('network.pools', 'CIDR:BITS', "where other networks' subnets are picked from; may be repeated", { list: true }),
   key('network.ipv6-pool', 'CIDR', 'where IPv6 subnets are picked from (default: a unique local range of this root)'),

@@ -65,6 +65,13 @@ export function paths(given: Given | undefined, name: string): string[] | undefi
   return given === undefined ? undefined : list(given, name).map((path) => absolute({ value: path, from: given.from }) ?? path);
 }
 
+/** Of build steps, by BuildKit's names. */
+export function entitlements(given: Given | undefined, name: string): string[] | undefined {
+  if (given === undefined) return undefined;
+  const known = ['network.host', 'security.insecure', 'device'];
+  return list(given, name).map((each) => choice({ value: each, from: given.from }, name, known) ?? each);
+}
+
 /** Names of plugins, each once: a plugin's name is that of its socket. */
 export function pluginNames(given: Given | undefined, name: string): string[] {
   if (given === undefined) return [];

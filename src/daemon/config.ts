@@ -47,6 +47,8 @@ export type DaemonConfig = {
   seccompProfile: string | undefined;
   /** What is particular about registries, by host. */
   registries: RegistryHosts;
+  /** What builds may be allowed with --allow; undefined for the builder's default. */
+  buildEntitlements: readonly string[] | undefined;
   network: {
     /** The default network's, in CIDR form. */
     subnet: string | undefined;
@@ -91,6 +93,7 @@ function build(lookup: Lookup): DaemonConfig {
     conmon: path('conmon'),
     ...containerDefaults(lookup),
     registries: registries(lookup),
+    buildEntitlements: read.entitlements(lookup('build.entitlements'), 'build.entitlements'),
     network: {
       subnet: read.subnet(lookup('network.subnet')),
       pools: read.pools(lookup('network.pools')),

@@ -245,8 +245,8 @@ export type StepRequest = StepProgram & {
   services?: readonly StepService[] | undefined;
   /** All rights of root on the host (`RUN --security=insecure`). */
   insecure?: boolean | undefined;
-  /** CDI devices: `vendor.example/class=name`. */
-  devices?: readonly string[] | undefined;
+  /** CDI devices: `vendor.example/class=name`. Those that the host lacks are left out, unless they are required. */
+  devices?: readonly { readonly name: string; readonly required: boolean }[] | undefined;
   /** Called when the step ended with another code than 0, with all that it had in place until the promise settles. */
   onFailure?: ((failed: FailedStep) => Promise<void>) | undefined;
   onOutput(stream: 'stdout' | 'stderr', data: Buffer): void;

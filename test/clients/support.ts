@@ -117,6 +117,8 @@ export class Cli {
       DOCKER_HOST: `unix://${engine.socket}`,
       DOCKER_BUILDKIT: '0',
       TERM: 'xterm',
+      // They leave folders there.
+      TMPDIR: this.home,
     };
   }
 

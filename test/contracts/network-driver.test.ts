@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CniDriver } from '../../src/network/drivers/cni.ts';
 import { WireDriver } from '../../src/network/drivers/wire.ts';
@@ -23,8 +24,7 @@ const cni: NetworkDriverCase = {
   name: 'cni',
   publishes: true,
   async open(t) {
-    const configDirectory = join((await openNetworks(t)).directory, 'cni');
-    await mkdir(configDirectory);
+    const configDirectory = await mkdtemp(join(tmpdir(), 'slipway-cni-'));
     const ipam = {
       type: 'host-local',
       dataDir: join(configDirectory, 'leases'),
@@ -43,6 +43,8 @@ const cni: NetworkDriverCase = {
     const log: string[] = [];
     const driver = new CniDriver({ configDirectory, pluginDirectories: [plugins], log: (message) => log.push(message) });
     const engine = await openNetworks(t, { drivers: new Map([['cni', driver]]) });
+    // After the networks, whose end still writes to it.
+    t.after(() => rm(configDirectory, { recursive: true }));
     return { engine, network: await engine.networks.create({ name: 'net', driver: 'cni' }) };
   },
 };

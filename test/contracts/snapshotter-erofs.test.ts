@@ -17,7 +17,7 @@ async function scene(t: TestContext) {
   const store = await openStoreForTest();
   t.after(async () => {
     for (const { mountPoint } of listMounts().reverse()) if (mountPoint.startsWith(runDirectory)) unmountIfMounted(mountPoint);
-    await store.close();
+    await store[Symbol.asyncDispose]();
     rmSync(runDirectory, { recursive: true, force: true });
   });
   const start = () => new ErofsOverlaySnapshotter({ store, runDirectory });

@@ -204,6 +204,9 @@ const headTree = (chunks: number) =>
     hardlinks: fc.array(fc.uniqueArray(name, { minLength: 2, maxLength: 3 }), { maxLength: 2 }),
     stream: fc.array(fc.nat(Math.max(0, chunks - 1)), { maxLength: chunks === 0 ? 0 : 12 }),
   });
+const frameAt = { at: fc.nat(500_000), compressed: fc.integer({ min: 1, max: 70_000 }) };
+const span = fc.record({ offset: fc.nat(1_000_000), length: fc.integer({ min: 1, max: 1_000_000 }) });
+const filePart = fc.record({ record: fc.nat(1_000_000), offset: fc.nat(1_000_000), length: fc.integer({ min: 1, max: 1_000_000 }) });
 const head: fc.Arbitrary<Head> = fc.uniqueArray(chunkId, { maxLength: 10 }).chain((ids) =>
   fc.record({
     streamPacks: fc.array(place, { minLength: 1, maxLength: 3 }),
@@ -227,9 +230,20 @@ const head: fc.Arbitrary<Head> = fc.uniqueArray(chunkId, { maxLength: 10 }).chai
     deltas: fc.array(
       fc.record({
         blob: place,
-        target: hex,
-        base: hex,
-        frames: fc.constantFrom([], [{ offset: 0, length: 5, baseOffset: 1, baseLength: 7, at: 3, compressed: 9 }]),
+        base: hex as fc.Arbitrary<Hex & TreeId>,
+        mark: chunkId,
+        stream: fc.array(
+          fc.record({
+            ...frameAt,
+            chunks: fc.array(fc.nat(Math.max(0, ids.length - 1)), { maxLength: ids.length && 8 }),
+            base: fc.array(span, { maxLength: 3 }),
+          }),
+          { maxLength: 3 },
+        ),
+        files: fc.array(
+          fc.record({ ...frameAt, target: fc.array(filePart, { maxLength: 4 }), base: fc.array(filePart, { maxLength: 4 }) }),
+          { maxLength: 3 },
+        ),
       }),
       { maxLength: 2 },
     ),
@@ -263,8 +277,10 @@ test('a damaged head is refused, or points at nothing outside of its blobs', () 
       for (const { stream } of [read.tree, ...read.layers.map(({ tree }) => tree)])
         for (const index of stream) assert.ok(read.chunks[index]);
       for (const { blob, table } of read.packs) assert.ok(blobs[blob] && (table === undefined || blobs[table]));
-      for (const { blob, frames } of read.deltas)
-        for (const { at, compressed } of frames) assert.ok(at + compressed <= (blobs[blob]?.size ?? -1));
+      for (const { blob, stream, files } of read.deltas) {
+        for (const { at, compressed } of [...stream, ...files]) assert.ok(at >= 0 && at + compressed <= (blobs[blob]?.size ?? -1));
+        for (const { chunks } of stream) for (const index of chunks) assert.ok(read.chunks[index]);
+      }
     }),
     { numRuns: 800 },
   );
@@ -276,7 +292,7 @@ test('noise is refused as a head and as a manifest', () => {
       for (const candidate of [
         Buffer.from(noise),
         zstdCompressSync(noise),
-        zstdCompressSync(Buffer.concat([Buffer.from('SWH\x01'), noise])),
+        zstdCompressSync(Buffer.concat([Buffer.from('SWH\x02'), noise])),
       ]) {
         assert.throws(() => decodeHead(candidate, blobs), refused);
       }

@@ -280,9 +280,10 @@ test('whatever is odd in the form itself asks for the ordinary manifest', async 
     'a later version': changed((document) => Object.assign(document, { artifactType: 'application/vnd.slipway.image.chunked.v2' })),
     'no head': changed(({ layers }) => layers.shift()),
     'a blob twice': changed(({ layers }) => layers.push(layers[1])),
-    'a head of a later version': withHead(zstdCompressSync(Buffer.from('SWH\x02'))),
+    'a head of an earlier version': withHead(zstdCompressSync(Buffer.from('SWH\x01'))),
+    'a head of a later version': withHead(zstdCompressSync(Buffer.from('SWH\x03'))),
     'a head that is noise': withHead(noise(500, 'head')),
-    'a head that ends early': withHead(zstdCompressSync(Buffer.from('SWH\x01\x01'))),
+    'a head that ends early': withHead(zstdCompressSync(Buffer.from('SWH\x02\x01'))),
     'a bomb of a head': withHead(zstdCompressSync(Buffer.alloc(300 << 20))),
     'not JSON': { ...found, bytes: Buffer.from('{') },
   };

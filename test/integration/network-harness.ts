@@ -103,16 +103,16 @@ async function background(t: TestContext, netns: string | undefined, script: str
   });
 }
 
-/** What a TCP server at the address says, seen from a namespace (or the host); '' when it is not reached within a second. */
+/** What a TCP server at the address says, seen from a namespace (or the host); '' when it is not reached within two seconds. */
 export function ask(address: string, port: number, netns?: string): Promise<string> {
-  return shell(`busybox timeout 1 busybox nc ${address} ${port} </dev/null`, netns);
+  return shell(`busybox timeout 2 busybox nc ${address} ${port} </dev/null`, netns);
 }
 
-/** What a UDP server answers to the host; '' when nothing comes within a second. */
+/** What a UDP server answers to the host; '' when nothing comes within two seconds. */
 export function askUdp(address: string, port: number): Promise<string> {
   const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   return new Promise<string>((resolve) => {
-    const timer = setTimeout(() => resolve(''), 1000);
+    const timer = setTimeout(() => resolve(''), 2000);
     socket.once('message', (message) => {
       clearTimeout(timer);
       resolve(message.toString());
@@ -131,9 +131,9 @@ export async function traces(rootId: string): Promise<string> {
   return shell(`{ ip -o link; iptables-save; ip6tables-save; } | grep ${rootId}; pgrep -fa ${rootId} | grep -v pgrep`);
 }
 
-/** Tries until it does not throw, for two seconds: the kernel ends links and namespaces in its own time. */
+/** Tries until it does not throw, for twenty seconds: the kernel ends links and namespaces in its own time. */
 export async function eventually(assertion: () => Promise<void>): Promise<void> {
-  for (let left = 40; ; left--) {
+  for (let left = 400; ; left--) {
     try {
       return await assertion();
     } catch (error) {

@@ -29,7 +29,14 @@ async function begin(id: string, args: string[], more: Parameters<typeof execOf>
 test('streams, exit codes, stdin, user, groups, environment, directory', { skip }, async () => {
   const id = await start(['sleep', '60'], {
     Env: ['FROM=container'],
-    HostConfig: { Ulimits: [{ Name: 'nofile', Soft: 321, Hard: 654 }], OomScoreAdj: 77 },
+    // Not the soft limit of open files: the Go of Debian 12's runc may raise that in a new process after it was set.
+    HostConfig: {
+      Ulimits: [
+        { Name: 'cpu', Soft: 321, Hard: 654 },
+        { Name: 'nofile', Soft: 700, Hard: 700 },
+      ],
+      OomScoreAdj: 77,
+    },
   });
   const exec = (args: string[], more = {}) => execIn(harness, id, args, more);
   const first = await exec(['sh', '-c', 'echo out; echo err >&2; exit 9']);
@@ -40,7 +47,7 @@ test('streams, exit codes, stdin, user, groups, environment, directory', { skip 
     (await exec(['sh', '-c', 'id -u; id -G; pwd; echo $FROM $OWN $HOME'], { user: 'app', workingDir: '/tmp', env: ['OWN=exec'] })).stdout,
     '1234\n1235 77\n/tmp\ncontainer exec /home/app\n',
   );
-  assert.equal((await exec(['sh', '-c', 'ulimit -n; cat /proc/self/oom_score_adj'])).stdout, '321\n77\n');
+  assert.equal((await exec(['sh', '-c', 'ulimit -t; ulimit -Ht; ulimit -n; cat /proc/self/oom_score_adj'])).stdout, '321\n654\n700\n77\n');
   assert.equal((await exec(['sh', '-c', 'kill -9 $$'])).exitCode, 137);
   assert.equal((await exec(['sh', '-c', 'echo again > /dev/stdout'])).stdout, 'again\n');
   await harness.engine.remove(id, { force: true });
@@ -63,7 +70,7 @@ test('it ends with its command, not with a background child that holds its pipes
   const startedAt = performance.now();
   const { stdout, exitCode } = await execIn(harness, id, ['sh', '-c', 'sleep 30 & echo started; exit 3']);
   assert.deepEqual([stdout, exitCode], ['started\n', 3]);
-  assert.ok(performance.now() - startedAt < 2_000);
+  assert.ok(performance.now() - startedAt < 20_000);
   const many = await execIn(harness, id, [
     'sh',
     '-c',
@@ -122,8 +129,9 @@ test('a terminal: what is typed, what comes back, its size, its Ctrl-C', { skip 
   await attachment.write(Buffer.from('stty size\n'));
   assert.match(await until(frames, /33 99\r\n/), /stty size/);
   await harness.engine.execResize(execId, { rows: 44, columns: 111 });
-  await attachment.write(Buffer.from('stty size; sleep 30\n'));
-  await until(frames, /44 111\r\n/);
+  await attachment.write(Buffer.from('until [ "$(stty size)" = "44 111" ]; do sleep 0.01; done; stty size; sleep 30\n'));
+  await until(frames, /\n44 111\r\n/);
+  // Whether it comes before the sleep or in it, it ends the line.
   await sleep(100);
   await attachment.write(Buffer.from('\x03'));
   await attachment.write(Buffer.from('echo $?; exit 5\n'));

@@ -11,6 +11,8 @@ import { cannotRun, closeHarness, eventually, execIn, execOf, type Harness, make
 const skip = cannotRun;
 const folder = mkdtempSync(join(tmpdir(), 'slipway-hangs-'));
 const mode = join(folder, 'mode');
+/** Enough for a verb that does not hang, on a host that has much to do. */
+const limitMs = 2_000;
 let harness: Harness;
 
 /** A runtime that hangs, or fails, in the verb that a file names. */
@@ -27,9 +29,9 @@ exec ${findProgram('runc')} "$@"
   );
   chmodSync(script, 0o755);
   mkdirSync(join(folder, 'state'));
-  const runtime = new OciRuntime({ name: 'moody', command: script, root: join(folder, 'state'), timeoutMs: 700 });
+  const runtime = new OciRuntime({ name: 'moody', command: script, root: join(folder, 'state'), timeoutMs: limitMs });
   be('well');
-  harness = await makeHarness({}, { runtimes: [runtime], createTimeoutMs: 700 });
+  harness = await makeHarness({}, { runtimes: [runtime], createTimeoutMs: limitMs });
 });
 after(async () => {
   be('well');
@@ -63,7 +65,7 @@ for (const how of ['hang', 'fail']) {
     be('create', how);
     const startedAt = performance.now();
     await assert.rejects(startIn(harness, ['true'], request), coded(how === 'hang' ? 'CREATE_TIMEOUT' : 'CREATE_FAILED'));
-    assert.ok(performance.now() - startedAt < 6_000);
+    assert.ok(performance.now() - startedAt < 25_000);
     const [{ id, state } = { id: '', state: undefined }] = await harness.engine.list();
     assert.ok(state?.status === 'created' && state.exitCode === 125 && state.error, JSON.stringify(state));
     await eventually(() => processesLeft().length === 0, 'everything that the runtime began has ended');
@@ -77,7 +79,7 @@ for (const how of ['hang', 'fail']) {
     const id = await startIn(harness, ['sleep', '60'], request);
     be('exec', how);
     const { id: execId } = await harness.engine.execCreate(id, execOf(['true']));
-    const words = how === 'hang' ? /did not begin the process within 0.7 s/ : /OCI runtime exec failed/;
+    const words = how === 'hang' ? /did not begin the process within 2 s/ : /OCI runtime exec failed/;
     await assert.rejects(harness.engine.execStart(execId, { detach: false }), words);
     await eventually(() => processesLeft().length === 0, 'everything that the runtime began has ended');
     be('well');

@@ -58,7 +58,7 @@ test('in the start period a failure does not count, and the start interval holds
     Test: ['CMD', 'false'],
     Interval: 10_000 * ms,
     StartInterval: 50 * ms,
-    StartPeriod: 4_000 * ms,
+    StartPeriod: 60_000 * ms,
     Retries: 1,
   });
   await eventually(async () => ((await health(id))?.log.length ?? 0) >= 3, 'it is checked each start interval');
@@ -68,10 +68,15 @@ test('in the start period a failure does not count, and the start interval holds
 });
 
 test('a check that takes too long is killed with what it has started', { skip }, async () => {
-  const id = await start({ Test: ['CMD-SHELL', 'sleep 7171 & echo waits; sleep 7172'], Interval: 50 * ms, Timeout: 200 * ms, Retries: 1 });
+  const id = await start({
+    Test: ['CMD-SHELL', 'sleep 7171 & echo waits; sleep 7172'],
+    Interval: 50 * ms,
+    Timeout: 1_000 * ms,
+    Retries: 1,
+  });
   await until(id, 'unhealthy');
   const seen = (await health(id))?.log[0];
-  assert.deepEqual([seen?.exitCode, seen?.output], [-1, 'Health check exceeded timeout (200ms): waits\n']);
+  assert.deepEqual([seen?.exitCode, seen?.output], [-1, 'Health check exceeded timeout (1s): waits\n']);
   await harness.engine.pause(id);
   await harness.engine.unpause(id);
   const { Processes } = await harness.engine.top(id, '-o pid,args');

@@ -11,8 +11,10 @@ import {
   execOf,
   type Harness,
   makeHarness,
+  readyTimes,
   run,
   startIn,
+  startReady,
 } from './runtime-support.ts';
 
 const skip = cannotRun;
@@ -41,34 +43,31 @@ async function until(frames: AsyncIterator<{ data: Buffer }>, pattern: RegExp): 
 }
 
 test('stop sends the stop signal and waits; what ignores it is killed after the time-out', { skip }, async () => {
-  const polite = await start(['sh', '-c', 'trap "exit 7" TERM; while true; do sleep 0.05; done']);
-  await sleep(150);
-  await harness.engine.stop(polite, { timeoutSeconds: 5 });
+  const polite = await startReady(harness, 'trap "exit 7" TERM; echo ready; while true; do sleep 0.05; done');
+  await harness.engine.stop(polite, { timeoutSeconds: 30 });
   assert.deepEqual(await harness.engine.wait(polite), { exitCode: 7 });
-  const stubborn = await start(['sh', '-c', 'trap "" TERM; while true; do sleep 0.05; done']);
-  await sleep(150);
+  const stubborn = await startReady(harness, 'trap "" TERM; echo ready; while true; do sleep 0.05; done');
   await harness.engine.stop(stubborn, { timeoutSeconds: 0.2 });
   assert.deepEqual(await harness.engine.wait(stubborn), { exitCode: 137 });
   await assert.rejects(harness.engine.stop(stubborn), coded('NOT_MODIFIED'));
 });
 
 test('stop sends the signal that the configuration names, and waits as long as it says', { skip }, async () => {
-  const own = await start(['sh', '-c', 'trap "exit 9" USR1; trap "" TERM; while true; do sleep 0.05; done'], { StopSignal: 'SIGUSR1' });
-  const deaf = await start(['sh', '-c', 'trap "" TERM; while true; do sleep 0.05; done'], { StopTimeout: 1 });
-  await sleep(150);
+  const loop = 'echo ready; while true; do sleep 0.05; done';
+  const own = await startReady(harness, `trap "exit 9" USR1; trap "" TERM; ${loop}`, { StopSignal: 'SIGUSR1' });
+  const deaf = await startReady(harness, `trap "" TERM; ${loop}`, { StopTimeout: 1 });
   await harness.engine.stop(own);
   assert.deepEqual(await harness.engine.wait(own), { exitCode: 9 });
   const startedAt = performance.now();
   await harness.engine.stop(deaf);
   const tookMs = performance.now() - startedAt;
-  assert.ok(tookMs >= 1_000 && tookMs < 5_000, `${tookMs} ms`);
+  assert.ok(tookMs >= 1_000 && tookMs < 9_000, `without being told it is ten seconds: ${tookMs} ms`);
   assert.deepEqual(await harness.engine.wait(deaf), { exitCode: 137 });
   for (const id of [own, deaf]) await harness.engine.remove(id);
 });
 
 test('kill sends any signal; start twice and kill of what does not run are refused', { skip }, async () => {
-  const id = await start(['sh', '-c', 'trap "exit 3" USR1; while true; do sleep 0.05; done']);
-  await sleep(150);
+  const id = await startReady(harness, 'trap "exit 3" USR1; echo ready; while true; do sleep 0.05; done');
   await assert.rejects(harness.engine.start(id), coded('NOT_MODIFIED'));
   const exit = harness.engine.wait(id, 'next-exit');
   await harness.engine.kill(id, 'SIGUSR1');
@@ -78,15 +77,14 @@ test('kill sends any signal; start twice and kill of what does not run are refus
 });
 
 test('a stopped container starts again with what it wrote', { skip }, async () => {
-  const id = await start(['sh', '-c', 'ls /mark 2>/dev/null; touch /mark; sleep 60']);
-  await sleep(100);
+  const id = await startReady(harness, 'ls /mark 2>/dev/null; touch /mark; echo ready; sleep 60');
   await harness.engine.restart(id, { timeoutSeconds: 0 });
   const { state } = await harness.engine.get(id);
   assert.equal(state.status, 'running');
+  await eventually(async () => (await readyTimes(harness, id)) === 2, 'it is ready again');
   const lines: string[] = [];
-  await sleep(100);
   for await (const { line } of harness.logs.read(id, {})) lines.push(line.toString());
-  assert.deepEqual(lines, ['/mark']);
+  assert.deepEqual(lines, ['ready', '/mark', 'ready']);
   await harness.engine.remove(id, { force: true });
 });
 
@@ -142,9 +140,12 @@ test('stdin reaches the process and its end ends it', { skip }, async () => {
 });
 
 test('a terminal has the size that was asked before the start, and each later one', { skip }, async () => {
+  // A new size reaches it when it does: it looks until it is there.
+  const sees = (size: string) => `until [ "$(stty size)" = "${size}" ]; do sleep 0.01; done; echo "has ${size}"; read a`;
+  const script = `stty size; ${sees('40 100')}; ${sees('50 120')}; test -t 0 && echo "$TERM"`;
   const { record } = await harness.engine.create({
     Image: 'busybox',
-    Cmd: ['sh', '-c', 'stty size; read a; stty size; read a; stty size; test -t 0 && echo "$TERM"'],
+    Cmd: ['sh', '-c', script],
     Tty: true,
     OpenStdin: true,
     StdinOnce: true,
@@ -160,9 +161,8 @@ test('a terminal has the size that was asked before the start, and each later on
     [50, 120],
   ] as const) {
     await harness.engine.resize(record.id, { rows, columns });
-    await sleep(50);
+    await until(frames, new RegExp(`has ${rows} ${columns}\r\n`));
     await attachment.write(Buffer.from('\n'));
-    await until(frames, new RegExp(`${rows} ${columns}\r\n`));
   }
   await until(frames, /xterm\r\n/);
   assert.equal((await harness.engine.wait(record.id)).exitCode, 0);
@@ -170,12 +170,11 @@ test('a terminal has the size that was asked before the start, and each later on
 
 test('top lists what runs inside', { skip }, async () => {
   const id = await start(['sh', '-c', 'sleep 61 & sleep 62']);
-  await sleep(150);
-  const { Titles, Processes } = await harness.engine.top(id, '-o pid,args');
-  assert.deepEqual(Titles, ['PID', 'COMMAND']);
-  const commands = Processes.map((row) => row[1]).join('\n');
-  assert.match(commands, /sleep 61/);
-  assert.match(commands, /sleep 62/);
+  assert.deepEqual((await harness.engine.top(id, '-o pid,args')).Titles, ['PID', 'COMMAND']);
+  await eventually(async () => {
+    const commands = (await harness.engine.top(id, '-o pid,args')).Processes.map((row) => row[1]).join('\n');
+    return /sleep 61/.test(commands) && /sleep 62/.test(commands);
+  }, 'both are there');
   await harness.engine.remove(id, { force: true });
 });
 
@@ -194,6 +193,7 @@ test('restart policies: on-failure as often as it says, always until it is stopp
   const always = await start(['sh', '-c', 'sleep 0.05'], { HostConfig: { NetworkMode: 'none', RestartPolicy: { Name: 'always' } } });
   for (let exits = 0; exits < 2; exits++) await harness.engine.wait(always, 'next-exit');
   await harness.engine.stop(always, { timeoutSeconds: 1 });
+  // More than the pause before a restart.
   await sleep(400);
   assert.equal((await harness.engine.get(always)).state.status, 'exited');
 });

@@ -95,12 +95,19 @@ test('update of a restart policy is heeded at the next end; with AutoRemove it i
 test('stats read what the kernel counts, and say nothing of what does not run', { skip }, async () => {
   const id = await startIn(harness, ['sh', '-c', 'while true; do :; done'], { HostConfig: { Memory: 64 << 20, PidsLimit: 50 } });
   const first = await harness.engine.stats(id);
+  const startedAt = performance.now();
   await sleep(200);
-  const second = await harness.engine.stats(id);
+  let second = await harness.engine.stats(id);
+  // Where others want the processors, too, it gets its share later.
+  await eventually(async () => {
+    second = await harness.engine.stats(id);
+    return (second?.cpu.usageNs ?? 0) - (first?.cpu.usageNs ?? 0) > 20e6;
+  }, 'its work is counted');
   assert.ok(first && second);
   const used = second.cpu.usageNs - first.cpu.usageNs;
   const there = second.host.cpuNs - first.host.cpuNs;
-  assert.ok(used > 20e6 && used < 1e9, `${used} ns of work in 200 ms`);
+  const tookMs = performance.now() - startedAt;
+  assert.ok(used < (tookMs + 800) * 1e6, `${used} ns of work of one process in ${tookMs} ms`);
   assert.ok(there > 100e6, `${there} ns on the host`);
   assert.ok(second.cpu.userNs + second.cpu.systemNs > 0 && second.host.onlineCpus >= 1);
   assert.equal(second.memory.limitBytes, 64 << 20);
@@ -169,12 +176,10 @@ test('5,000 orphans are reaped at once', { skip }, async () => {
     'i=0; while [ $i -lt 5000 ]; do (true &) ; i=$((i+1)); done',
   ]);
   assert.equal(exitCode, 0);
-  await sleep(200);
-  const { Processes } = await harness.engine.top(id, '-o pid,stat,args');
-  assert.deepEqual(
-    Processes.filter(([, state]) => state?.startsWith('Z')),
-    [],
-  );
+  await eventually(async () => {
+    const { Processes } = await harness.engine.top(id, '-o pid,stat,args');
+    return !Processes.some(([, state]) => state?.startsWith('Z'));
+  }, 'none is left');
   await harness.engine.remove(id, { force: true });
   assert.deepEqual(harness.errors, []);
 });

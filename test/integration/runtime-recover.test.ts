@@ -55,6 +55,12 @@ async function host(t: TestContext): Promise<{ directory: string; host: Host }> 
   return { directory, host: first };
 }
 
+/** What a container's script waits for before it ends. */
+const gate = 'while [ ! -e /go ]; do sleep 0.05; done';
+const pidOf = (directory: string, id: string, name: 'pid' | 'conmon.pid' = 'pid') =>
+  Number(readFileSync(join(directory, 'run/c', id, name), 'utf8'));
+const openGate = (directory: string, id: string) => writeFileSync(`/proc/${pidOf(directory, id)}/root/go`, '');
+
 async function adopt(t: TestContext, directory: string): Promise<Harness> {
   const harness = openEngine(directory);
   t.after(() => closeHarness(harness));
@@ -65,19 +71,23 @@ async function adopt(t: TestContext, directory: string): Promise<Harness> {
 test('after kill -9 what runs is adopted, and what ended has its code and time', { skip }, async (t) => {
   const { directory, host: first } = await host(t);
   const running = String(await first.call('run', 'runs', 'trap "exit 5" TERM; echo one; while true; do sleep 0.05; done'));
-  await first.call('run', 'ends', 'sleep 0.5; exit 6');
-  await first.call('run', 'killed', 'sleep 0.5; kill -9 $$');
-  await first.call('run', 'removes-itself', 'sleep 0.5; exit 7', '{"AutoRemove": true}');
-  await sleep(100);
+  const ending = [
+    String(await first.call('run', 'ends', `${gate}; exit 6`)),
+    String(await first.call('run', 'killed', `${gate}; kill -9 $$`)),
+    String(await first.call('run', 'removes-itself', `${gate}; exit 7`, '{"AutoRemove": true}')),
+  ];
   await first.kill();
-  const endedBy = Date.now() + 700;
-  await sleep(900);
+  const monitors = ending.map((id) => pidOf(directory, id, 'conmon.pid'));
+  for (const id of ending) openGate(directory, id);
+  await eventually(() => monitors.every((pid) => !existsSync(`/proc/${pid}`)), 'they end, and their monitors with them');
+  const endedBy = Date.now();
+  await sleep(100);
 
   const { engine, logs } = await adopt(t, directory);
   const state = async (name: string) => (await engine.get(name)).state;
   const ends = await state('ends');
   assert.ok(ends.status === 'exited' && ends.exitCode === 6, JSON.stringify(ends));
-  assert.ok(ends.finishedAtMs < endedBy, 'its own time, not that of the adoption');
+  assert.ok(ends.finishedAtMs <= endedBy, 'its own time, not that of the adoption');
   const killed = await state('killed');
   assert.ok(killed.status === 'exited' && killed.exitCode === 137, JSON.stringify(killed));
   await assert.rejects(engine.get('removes-itself'));
@@ -86,7 +96,7 @@ test('after kill -9 what runs is adopted, and what ended has its code and time',
   for await (const { line } of logs.read(running, {})) lines.push(line.toString());
   assert.deepEqual(lines, ['one']);
   const exit = engine.wait('runs', 'next-exit');
-  await engine.stop('runs', { timeoutSeconds: 5 });
+  await engine.stop('runs', { timeoutSeconds: 30 });
   assert.deepEqual(await exit, { exitCode: 5 });
 });
 
@@ -104,16 +114,17 @@ test('a kill at any moment of starts leaves no state that is wrong, and nothing 
   await sleep(600);
   await current.kill();
   const { engine, rootId, errors } = await adopt(t, directory);
+  await eventually(async () => (await engine.list()).every(({ state }) => state.status !== 'running'), 'all have ended');
   for (const { id, name, state } of await engine.list()) {
     assert.ok(state.status === 'created' || (state.status === 'exited' && state.exitCode === 4), `${name}: ${JSON.stringify(state)}`);
     await engine.remove(id);
   }
   assert.deepEqual(errors, []);
-  assertNothingLeft(directory, rootId);
+  await nothingLeft(directory, rootId);
   assert.deepEqual(await new Cgroups().list(`/slipway-${rootId}`), []);
 });
 
-function assertNothingLeft(directory: string, rootId: string): void {
+async function nothingLeft(directory: string, rootId: string): Promise<void> {
   assert.deepEqual(
     listMounts().filter(({ mountPoint }) => mountPoint.startsWith(directory)),
     [],
@@ -121,27 +132,30 @@ function assertNothingLeft(directory: string, rootId: string): void {
   for (const folder of ['run/c', 'run/runc', 'root/containers', 'root/snapshots']) {
     assert.deepEqual(existsSync(join(directory, folder)) ? readdirSync(join(directory, folder)) : [], [], `${folder} of ${rootId}`);
   }
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    let line = '';
+  await eventually(() => !commandLines().some((line) => line.includes(`${directory}/run/c/`)), 'no process is left');
+}
+
+function commandLines(): string[] {
+  return readdirSync('/proc').flatMap((name) => {
     try {
-      line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      return /^\d+$/.test(name) ? [readFileSync(`/proc/${name}/cmdline`, 'utf8')] : [];
     } catch {
-      continue;
+      return [];
     }
-    assert.ok(!line.includes(`${directory}/run/c/`), `process ${pid} is left: ${line.replaceAll('\0', ' ')}`);
-  }
+  });
 }
 
 test('a container whose monitor is killed runs on, and its end is seen with its code', { skip }, async (t) => {
   const { directory, host: first } = await host(t);
   await first.kill();
   const { engine } = await adopt(t, directory);
-  const { record } = await engine.create({ Image: 'busybox', Cmd: ['sh', '-c', 'sleep 0.6; exit 8'], HostConfig: { NetworkMode: 'none' } });
+  const { record } = await engine.create({ Image: 'busybox', Cmd: ['sh', '-c', `${gate}; exit 8`], HostConfig: { NetworkMode: 'none' } });
   await engine.start(record.id);
   const exit = engine.wait(record.id, 'next-exit');
-  process.kill(Number(readFileSync(join(directory, 'run/c', record.id, 'conmon.pid'), 'utf8')), 'SIGKILL');
+  process.kill(pidOf(directory, record.id, 'conmon.pid'), 'SIGKILL');
   await sleep(100);
   assert.equal((await engine.get(record.id)).state.status, 'running');
+  openGate(directory, record.id);
   const { exitCode, error } = await exit;
   // The engine has become its parent.
   assert.equal(exitCode, 8);
@@ -217,7 +231,7 @@ test('a forced removal that a kill cut off is brought to its end', { skip }, asy
   writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), intent }));
   const { engine } = await adopt(t, directory);
   assert.deepEqual(await engine.list(), []);
-  assertNothingLeft(directory, '');
+  await nothingLeft(directory, '');
 });
 
 test('a detached process runs on when the engine dies, and ends with its container', { skip }, async (t) => {

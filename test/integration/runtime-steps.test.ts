@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -8,7 +8,7 @@ import { Cgroups } from '../../src/runtime/cgroups.ts';
 import { OciRuntime } from '../../src/runtime/drivers/oci-runtime.ts';
 import type { StepRequest } from '../../src/runtime/port.ts';
 import { StepProcessRunner } from '../../src/runtime/steps/step-runner.ts';
-import { cannotRun, makeBusyboxRoot, PortsOnly } from './runtime-support.ts';
+import { cannotRun, eventually, makeBusyboxRoot, PortsOnly } from './runtime-support.ts';
 
 const skip = cannotRun;
 const rootId = `steps${process.pid}`;
@@ -95,7 +95,9 @@ test('an abort ends the step with everything that it started, and leaves nothing
   const abort = new AbortController();
   const file = join(directory, 'rootfs/beat');
   const running = step(['sh', '-c', '(while true; do date >> /beat; sleep 0.02; done) & sleep 60'], { signal: abort.signal });
-  setTimeout(() => abort.abort(), 250);
+  running.catch(() => undefined);
+  await eventually(() => existsSync(file) && readFileSync(file).length > 0, 'the background process works');
+  abort.abort();
   await assert.rejects(running, { name: 'AbortError' });
   const size = readFileSync(file).length;
   await new Promise((resolve) => setTimeout(resolve, 150));

@@ -336,6 +336,20 @@ export async function startIn({ engine }: Harness, command: string[], request: C
   return record.id;
 }
 
+/** As `startIn`, for a script that says `ready` when it is: its traps are set, or what it starts has started. */
+export async function startReady(harness: Harness, script: string, request: CreateRequest = {}): Promise<string> {
+  const id = await startIn(harness, ['sh', '-c', script], request);
+  await eventually(async () => (await readyTimes(harness, id)) > 0, 'it says that it is ready');
+  return id;
+}
+
+/** How often a container has said `ready` so far. */
+export async function readyTimes({ logs }: Harness, id: string): Promise<number> {
+  let times = 0;
+  for await (const { line } of logs.read(id, {})) if (line.toString() === 'ready') times++;
+  return times;
+}
+
 type Exec = Parameters<ContainerEngine['execCreate']>[1];
 
 export function execOf(args: string[], more: Partial<Exec> = {}): Exec {
@@ -368,7 +382,7 @@ async function feed(attachment: Attachment, input: Buffer): Promise<void> {
 }
 
 /** Looks until it is so; fails after `timeoutMs`. */
-export async function eventually(look: () => boolean | Promise<boolean>, what: string, timeoutMs = 5_000): Promise<void> {
+export async function eventually(look: () => boolean | Promise<boolean>, what: string, timeoutMs = 30_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await look())) {
     if (Date.now() > deadline) throw new Error(`it did not come about: ${what}`);

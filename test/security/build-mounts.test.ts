@@ -148,7 +148,12 @@ test('a mount point below a symlink to a path of the host is made, used and remo
 
 test('a step has no more rights than any other, whatever asks for more', { skip }, async () => {
   await using scene = await openScene();
-  await assert.rejects(scene.build('FROM base\nRUN --security=insecure true', {}, none), { kind: 'Unsupported' });
+  await assert.rejects(scene.build('FROM base\nRUN --security=insecure true', {}, none), { kind: 'Denied', code: 'ENTITLEMENT_MISSING' });
+  const insecure = { ...none, entitlements: ['security.insecure'] };
+  await assert.rejects(scene.build('FROM base\nRUN --security=insecure true', {}, insecure), {
+    kind: 'Denied',
+    code: 'ENTITLEMENT_DENIED',
+  });
   await assert.rejects(scene.build('FROM base\nRUN --security=privileged true', {}, none), { kind: 'InvalidArgument' });
   await assert.rejects(scene.build('FROM base\nRUN --device=vendor.com/gpu=all true', {}, none));
   // A frontend of the Dockerfile's own choice, which could ask for what Dockerfiles cannot, is never run: this one would be an image that does not exist.

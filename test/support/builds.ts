@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { toBytes, toText } from '../../src/base/bytes.ts';
+import type { CachePolicy } from '../../src/build/cache/speed.ts';
 import { BuildEngine } from '../../src/build/engine.ts';
 import type { BuildEvent, BuildRequest, BuildResult } from '../../src/build/port.ts';
 import { emptyImageConfig } from '../../src/oci/config.ts';
@@ -22,6 +23,8 @@ import { ErofsOverlaySnapshotter } from '../../src/snapshot/drivers/erofs-overla
 import { type Entry, EntryType, type TreeId } from '../../src/store/model.ts';
 import type { Store } from '../../src/store/port.ts';
 import { ArchiveService } from '../../src/transport/archives/service.ts';
+import { StoreTreeCollections } from '../../src/transport/collections/service.ts';
+import { StoreImageJoiner } from '../../src/transport/platforms/joiner.ts';
 import { ChrootSteps } from './chroot-steps.ts';
 import { openStoreForTest } from './store.ts';
 import { transportParts } from './transport.ts';
@@ -55,17 +58,24 @@ export type BuildBench = AsyncDisposable & {
   text(tree: TreeId, path: string): Promise<string>;
 };
 
-export async function openBuilds(options: { steps?: StepRunner; httpLimitBytes?: number } = {}): Promise<BuildBench> {
+export async function openBuilds(options: { steps?: StepRunner; httpLimitBytes?: number; policy?: CachePolicy } = {}): Promise<BuildBench> {
   process.umask(0o022);
   const folder = mkdtempSync(join(tmpdir(), 'slipway-build-'));
   const store = await openStoreForTest({ root: join(folder, 'root'), jobIdleMs: 500 });
   const steps = new ChrootSteps();
   const snapshotter = new ErofsOverlaySnapshotter({ store, runDirectory: join(folder, 'run') });
+  const parts = transportParts(store);
   const engine = new BuildEngine({
     store,
     snapshotter,
     steps: options.steps ?? steps,
-    archives: new ArchiveService(transportParts(store)),
+    archives: new ArchiveService(parts),
+    joiner: new StoreImageJoiner(parts),
+    sharing: {
+      collections: new StoreTreeCollections(store),
+      registries: parts.registries,
+      ...(options.policy === undefined ? {} : { policy: options.policy }),
+    },
     memoryDirectory: join(folder, 'memory'),
     httpLimitBytes: options.httpLimitBytes,
   });

@@ -19,13 +19,6 @@ export function shellOf(stage: StageState): readonly string[] {
 
 export async function applyRun(stage: StageState, instruction: RunInstruction, around: Surroundings): Promise<void> {
   const { source } = around;
-  if (instruction.security === 'insecure') {
-    throw source.unsupported(
-      instruction.location,
-      'RUN --security=insecure is not supported: build steps never get the rights of the host',
-      'Run what needs them as a container: slipway run --privileged.',
-    );
-  }
   const inputs: VertexId[] = [stage.vertex];
   const mounts: RunMount[] = [];
   for (const flag of instruction.mounts) {
@@ -48,6 +41,8 @@ export async function applyRun(stage: StageState, instruction: RunInstruction, a
       network: instruction.network === 'default' ? around.networkMode : instruction.network,
       platform: around.foreignPlatform,
       mounts,
+      ...(instruction.security === 'insecure' ? { security: 'insecure' as const } : {}),
+      ...(instruction.devices.length === 0 ? {} : { devices: instruction.devices }),
       ...around.processes,
     },
     place: placeOf(source, { ...instruction.location, length: instruction.text.length }),

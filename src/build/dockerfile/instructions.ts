@@ -1,3 +1,4 @@
+import { parseDevice } from './devices.ts';
 import { Flags } from './flags.ts';
 import { parseHealthcheck } from './healthcheck.ts';
 import { parseHeredocMark } from './heredoc.ts';
@@ -173,8 +174,6 @@ function parseRun(line: Line): RunInstruction {
   const flags = new Flags(line, { mount: 'list', network: 'string', security: 'string', device: 'list' });
   const command = commandLine(line, line.rest, line.restOffset);
   if (command.args.length === 0) throw line.source.invalid('ARGUMENT_MISSING', wholeLine(line), 'RUN needs a command');
-  const device = flags.list('device')[0];
-  if (device !== undefined) throw line.source.unsupported(device.location, 'RUN --device is not supported');
   return {
     ...common(line),
     kind: 'RUN',
@@ -183,6 +182,7 @@ function parseRun(line: Line): RunInstruction {
     mounts: flags.list('mount').map((flag) => ({ text: flag.value, location: flag.location })),
     network: choice(line, flags, 'network', ['default', 'none', 'host']),
     security: choice(line, flags, 'security', ['sandbox', 'insecure']),
+    devices: flags.list('device').map((flag) => parseDevice(line.source, flag.value, flag.location)),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Healthcheck } from '../../oci/image.ts';
+import type { StepDevice } from './devices.ts';
 import type { Location, Source } from './source.ts';
 import type { Word } from './words.ts';
 
@@ -89,6 +90,7 @@ export type RunInstruction = Common &
     readonly mounts: readonly MountFlag[];
     readonly network: 'default' | 'none' | 'host';
     readonly security: 'sandbox' | 'insecure';
+    readonly devices: readonly StepDevice[];
   };
 export type CmdInstruction = Common & CommandLine & { readonly kind: 'CMD' };
 export type EntrypointInstruction = Common & CommandLine & { readonly kind: 'ENTRYPOINT' };

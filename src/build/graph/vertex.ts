@@ -142,8 +142,8 @@ export type RunOperation = {
   readonly limits?: StepLimits | undefined;
   /** With all rights of root on the host; only where the request and the engine's configuration allow it. */
   readonly security?: 'insecure' | undefined;
-  /** CDI devices: `vendor.example/class=name`. */
-  readonly devices?: readonly string[] | undefined;
+  /** CDI devices: `vendor.example/class=name`. The step runs without those that this host lacks, unless they are required. */
+  readonly devices?: readonly { readonly name: string; readonly required: boolean }[] | undefined;
   /** Run beside it, in its network name space, and end with it. */
   readonly services?: readonly StepService[] | undefined;
 };

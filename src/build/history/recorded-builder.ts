@@ -23,8 +23,8 @@ export class RecordedBuilder implements Builder {
     };
     try {
       const result = await this.#builder.build(request, { ...options, onEvent });
-      const { vertices, cachedVertices } = result;
-      await recording?.finish({ state: 'done', imageId: result.image?.id, tree: result.tree.id, vertices, cachedVertices });
+      const { vertices, cachedVertices, attestations } = result;
+      await recording?.finish({ state: 'done', imageId: result.image?.id, tree: result.tree.id, vertices, cachedVertices, attestations });
       return result;
     } catch (error) {
       const cancelled = options.signal?.aborted === true || (error instanceof EngineError && error.kind === 'Cancelled');

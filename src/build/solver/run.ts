@@ -286,7 +286,10 @@ export class Run {
       flight.publish({ kind: 'started' });
       const onOutput = (stream: 'stdout' | 'stderr', data: Buffer) => flight.publish({ kind: 'output', stream, data });
       let traffic: Solved['traffic'];
-      const onTraffic = this.#options.recordTraffic === true ? (told: Solved['traffic']) => void (traffic = told) : undefined;
+      const keep = (told: Solved['traffic']) => {
+        traffic = told;
+      };
+      const onTraffic = this.#options.recordTraffic === true ? keep : undefined;
       const startedAt = performance.now();
       const made = await withinLimits(vertex, signal, onOutput, (stop, { isLast, stopClock }) => {
         const leavePlace = () => {

@@ -41,7 +41,7 @@ export class GitSource {
     if (known !== undefined) {
       await options.lease.add('tree', known.tree.id);
       await this.#store.uses.touch('action', key);
-      return { tree: known.tree, fetched: false };
+      return { tree: known.tree, fetched: false, digest: commitSet(resolved.commit) };
     }
     const folder = join(this.#store.paths.tmp, `git-${randomUUID()}`);
     cleanup.defer(() => rm(folder, { recursive: true, force: true }));
@@ -49,7 +49,7 @@ export class GitSource {
     await checkOut(operation, resolved, folder, git);
     const tree = await this.#ingest(operation, folder, options);
     await this.#store.actions.put(key, { tree });
-    return { tree, fetched: true };
+    return { tree, fetched: true, digest: commitSet(resolved.commit) };
   }
 
   async #ingest(operation: GitOperation, folder: string, { signal, lease }: GitSourceOptions): Promise<TreeRef> {
@@ -65,6 +65,10 @@ export class GitSource {
     const source = toBytes(subdirectory);
     return trees.edit(trees.empty.id, [{ op: 'copy', from: made.id, source, dest: toBytes(''), contents: true }], { signal, lease });
   }
+}
+
+function commitSet(commit: string): SourceTree['digest'] {
+  return { [commit.length === 64 ? 'sha256' : 'sha1']: commit };
 }
 
 function sourceKey({ remote, subdirectory = '', keepGitDirectory, submodules }: GitOperation, commit: string) {

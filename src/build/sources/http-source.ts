@@ -14,7 +14,13 @@ import { type Fetched, FetchedUrls } from './fetched.ts';
 type HttpStore = Pick<Store, 'trees' | 'actions' | 'uses' | 'paths'>;
 export type SourceOptions = { readonly signal: AbortSignal; readonly lease: Lease };
 /** `fetched` is false when nothing had to be downloaded. */
-export type SourceTree = { readonly tree: TreeRef; readonly fetched: boolean; readonly bytes?: number | undefined };
+export type SourceTree = {
+  readonly tree: TreeRef;
+  readonly fetched: boolean;
+  readonly bytes?: number | undefined;
+  /** What it is, by algorithm (in-toto "DigestSet"): the bytes of a URL, the commit of a repository. */
+  readonly digest: Readonly<Record<string, string>>;
+};
 
 const defaultLimitBytes = 64 * 1024 ** 3;
 
@@ -39,7 +45,7 @@ export class HttpSource {
     const { checksum } = operation;
     if (checksum !== undefined) {
       const known = await this.#known(operation, checksum, options);
-      if (known !== undefined) return { tree: known, fetched: false };
+      if (known !== undefined) return { tree: known, fetched: false, digest: digestSet(checksum) };
     }
     const earlier = await this.#fetched.get(operation.url);
     const earlierTree = earlier === undefined ? undefined : await this.#known(operation, earlier.digest, options);
@@ -54,10 +60,15 @@ export class HttpSource {
       const made = await download(operation.url, file, { signal: options.signal, known, algorithms, limitBytes: this.#limitBytes });
       if (made.kind === 'unchanged') {
         if (earlierTree === undefined) throw new EngineError('Internal', 'SOURCE_INVALID', 'nothing was asked to be unchanged');
-        return { tree: earlierTree, fetched: false };
+        return { tree: earlierTree, fetched: false, digest: digestSet(earlier?.digest ?? '') };
       }
       refuseOther(operation, made, algorithm);
-      return { tree: await this.#keep(operation, made, content, file, options), fetched: true, bytes: made.sizeBytes };
+      return {
+        tree: await this.#keep(operation, made, content, file, options),
+        fetched: true,
+        bytes: made.sizeBytes,
+        digest: digestSet(made.digests.get('sha256') ?? ''),
+      };
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -101,6 +112,11 @@ export class HttpSource {
     const key = sourceKey(operation, digest);
     if ((await this.#store.actions.get(key)) === undefined) await this.#store.actions.put(key, { tree });
   }
+}
+
+function digestSet(digest: string): SourceTree['digest'] {
+  const [algorithm = '', hex = ''] = digest.split(':');
+  return { [algorithm]: hex };
 }
 
 function sourceKey({ filename, unpack = false }: HttpOperation, digest: string) {

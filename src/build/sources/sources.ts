@@ -13,6 +13,8 @@ export type FetchOptions = {
   readonly lease: Lease;
   readonly providers: SecretProviders;
   readonly onEvent: (event: BuildEvent) => void;
+  /** Told what it is that was fetched. */
+  readonly onDigest?: ((digest: SourceTree['digest']) => void) | undefined;
 };
 
 /** Everything that builds fetch but images. Each URL is pinned once a build; what has not changed is not downloaded again. */
@@ -32,7 +34,8 @@ export class Sources {
       options.onEvent({ kind: 'vertex', vertex: vertex.id, name: vertex.name, state, durationMs: performance.now() - startedAt, ...more });
     emit('running');
     try {
-      const { tree, fetched, bytes } = await this.#tree(operation, options);
+      const { tree, fetched, bytes, digest } = await this.#tree(operation, options);
+      options.onDigest?.(digest);
       await options.lease.add('tree', tree.id);
       emit(fetched ? 'done' : 'cached', bytes === undefined ? {} : { detail: { bytes } });
       return tree;

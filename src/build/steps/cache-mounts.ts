@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mountFilesystem, unmount } from '../../kernel/mount.ts';
-import { sha256 } from '../../oci/digest.ts';
+import { formatPlatform, hostPlatform } from '../../oci/platform.ts';
+import type { TreeRef } from '../../store/model.ts';
+import type { MountFolders, MountName } from '../cache/mount-folders.ts';
 import type { RunMount } from '../graph/vertex.ts';
 import { Semaphore } from '../solver/limits.ts';
 
@@ -12,27 +14,55 @@ const attributes = 2 | 4;
 type Fill = (path: string) => Promise<void>;
 export type Held = { readonly path: string; readonly release: () => Promise<void> };
 
+/** What a cache that is new here begins with, of another host; undefined when there is nothing. */
+export type MountSource = (mount: MountName, signal: AbortSignal) => Promise<TreeRef | undefined>;
+
 /**
- * The directories of `RUN --mount=type=cache`: `<directory>/<digest of the id>/<number>`. Number 0 is the one that all share; `private` steps that run at the
- * same time take further ones, and `locked` ones wait for each other. They outlive builds, failed ones too.
+ * The directories of `RUN --mount=type=cache`. All share number 0; `private` steps that run at the same time take further ones, and `locked` ones wait for each other. They outlive builds, failed
+ * ones too.
  */
 export class CacheMounts {
-  readonly #directory: string;
+  readonly folders: MountFolders;
   readonly #memory: string;
+  readonly #checkout: (tree: TreeRef, path: string, signal: AbortSignal) => Promise<void>;
+  readonly #sources = new Set<MountSource>();
   readonly #locks = new Map<string, Semaphore>();
   readonly #taken = new Map<string, Set<number>>();
+  readonly #opening = new Map<string, Promise<unknown>>();
+  readonly #users = new Map<string, number>();
 
   /** `memory`: where file systems in memory are mounted while steps run. */
-  constructor(options: { directory: string; memory: string }) {
-    this.#directory = options.directory;
+  constructor(options: {
+    folders: MountFolders;
+    memory: string;
+    checkout: (tree: TreeRef, path: string, signal: AbortSignal) => Promise<void>;
+  }) {
+    this.folders = options.folders;
     this.#memory = options.memory;
+    this.#checkout = options.checkout;
   }
 
-  /** `fill` is called with the folder of a cache that is new; when it fails, the cache stays new. */
-  async acquire(mount: CacheMount, signal: AbortSignal, fill: Fill = async () => undefined): Promise<Held> {
-    const key = sha256(mount.id).slice(0, 32);
-    if (mount.sharing === 'shared') return this.#open(mount, key, 0, fill);
-    if (mount.sharing === 'private') return this.#acquireFree(mount, key, fill);
+  /** Caches that are new while the source is there begin with what it has. */
+  offer(source: MountSource): Disposable {
+    this.#sources.add(source);
+    return { [Symbol.dispose]: () => void this.#sources.delete(source) };
+  }
+
+  isInUse(key: string): boolean {
+    return (this.#users.get(key) ?? 0) > 0;
+  }
+
+  /** `fill` is called with the folder of a cache that is new; when it fails, the cache stays new. `platform`: this host's when not given. */
+  async acquire(
+    mount: CacheMount,
+    signal: AbortSignal,
+    fill: Fill = async () => undefined,
+    platform: string = formatPlatform(hostPlatform()),
+  ): Promise<Held> {
+    const name = { id: mount.id, platform };
+    const key = this.folders.keyOf(name);
+    if (mount.sharing === 'shared') return this.#open({ mount, name, key, number: 0, fill, signal });
+    if (mount.sharing === 'private') return this.#acquireFree({ mount, name, key, fill, signal });
     const lock = this.#locks.get(key) ?? new Semaphore(1);
     this.#locks.set(key, lock);
     const { promise: released, resolve: release } = Promise.withResolvers<void>();
@@ -44,12 +74,7 @@ export class CacheMounts {
       })
       .catch(reject);
     await entered;
-    try {
-      return await this.#open(mount, key, 0, fill, release);
-    } catch (error) {
-      release();
-      throw error;
-    }
+    return this.#open({ mount, name, key, number: 0, fill, signal }, release);
   }
 
   /** An empty directory in memory for a step's own use, of at most `sizeBytes`. */
@@ -73,42 +98,92 @@ export class CacheMounts {
     };
   }
 
-  async #acquireFree(mount: CacheMount, key: string, fill: Fill): Promise<Held> {
-    const taken = this.#taken.get(key) ?? new Set<number>();
-    this.#taken.set(key, taken);
+  async #acquireFree(opening: Omit<Opening, 'number'>): Promise<Held> {
+    const taken = this.#taken.get(opening.key) ?? new Set<number>();
+    this.#taken.set(opening.key, taken);
     let number = 0;
     while (taken.has(number)) number++;
     taken.add(number);
-    const free = () => void taken.delete(number);
-    try {
-      return await this.#open(mount, key, number, fill, free);
-    } catch (error) {
-      free();
-      throw error;
-    }
+    return this.#open({ ...opening, number }, () => void taken.delete(number));
   }
 
-  async #open(mount: CacheMount, key: string, number: number, fill: Fill, release?: () => void): Promise<Held> {
-    const path = join(this.#directory, key, String(number));
-    await mkdir(join(this.#directory, key), { recursive: true, mode: 0o700 });
-    // Owner and mode are those of the first use; later uses with others share it as it is.
-    const made = await mkdir(path).then(
-      () => true,
-      async (error: unknown) => {
-        await readdir(path).catch(() => Promise.reject(error));
-        return false;
+  async #open(opening: Opening, release: () => void = () => undefined): Promise<Held> {
+    const { key, number } = opening;
+    const path = this.folders.path(key, number);
+    const startedAt = performance.now();
+    this.#users.set(key, (this.#users.get(key) ?? 0) + 1);
+    const leave = () => {
+      this.#users.set(key, (this.#users.get(key) ?? 1) - 1);
+      release();
+    };
+    try {
+      await this.#made(opening, path);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    return {
+      path,
+      release: async () => {
+        leave();
+        // A number in a listing is not worth a step.
+        await this.#used(opening, Math.round(performance.now() - startedAt)).catch(() => undefined);
       },
-    );
-    if (made) {
-      try {
-        await fill(path);
-      } catch (error) {
-        await rm(path, { recursive: true, force: true });
-        throw error;
-      }
+    };
+  }
+
+  /** Whoever comes second waits until the cache is filled, and fills it when the first one was cancelled. */
+  async #made(opening: Opening, path: string): Promise<void> {
+    for (let making = this.#opening.get(path); making !== undefined; making = this.#opening.get(path)) {
+      await making.catch(() => undefined);
+      opening.signal.throwIfAborted();
+    }
+    const making = this.#make(opening);
+    this.#opening.set(path, making);
+    await making.finally(() => this.#opening.delete(path));
+  }
+
+  async #make({ mount, name, key, number, fill, signal }: Opening): Promise<void> {
+    await this.#used({ mount, name, key }, 0);
+    await this.folders.add(key, number, async (path) => {
+      if (!(await this.#bring(name, path, number, signal))) await fill(path);
+      // Owner and mode are those of the first use; later uses with others share it as it is.
       await chown(path, mount.uid, mount.gid);
       await chmod(path, mount.mode);
+    });
+  }
+
+  async #bring(name: MountName, path: string, number: number, signal: AbortSignal): Promise<boolean> {
+    if (number > 0) return false;
+    for (const source of this.#sources) {
+      const tree = await source(name, signal);
+      if (tree === undefined) continue;
+      await this.#checkout(tree, path, signal);
+      return true;
     }
-    return { path, release: async () => release?.() };
+    return false;
+  }
+
+  #used({ mount, name, key }: Pick<Opening, 'mount' | 'name' | 'key'>, ranMs: number): Promise<void> {
+    const now = Date.now();
+    return this.folders.change(key, (record) => ({
+      version: 1,
+      ...name,
+      sharing: mount.sharing,
+      createdAtMs: record?.createdAtMs ?? now,
+      lastUsedAtMs: now,
+      uses: (record?.uses ?? 0) + (ranMs === 0 ? 1 : 0),
+      costMs: Math.max(record?.costMs ?? 0, ranMs),
+      captured: record?.captured,
+    }));
   }
 }
+
+type Opening = {
+  readonly mount: CacheMount;
+  readonly name: MountName;
+  readonly key: string;
+  readonly number: number;
+  readonly fill: Fill;
+  readonly signal: AbortSignal;
+};

@@ -16,7 +16,7 @@ import type { Executor, Prepared, Read, StepContext } from '../solver/executor.t
 import type { CacheMounts } from './cache-mounts.ts';
 import type { CopyMatch, CopySourcesParams, CopySourcesResult } from './copy-sources.ts';
 import { makeDirectories } from './mkdir.ts';
-import { offerTo, stepFailure } from './step-failure.ts';
+import { memoryWarning, offerTo, stepFailure } from './step-failure.ts';
 import { openStepSecrets, removeLeftSecrets, type StepSecrets } from './step-secrets.ts';
 
 type RunStore = Pick<Store, 'trees' | 'jobs' | 'paths'>;
@@ -156,19 +156,19 @@ export class RunExecutor implements Executor<RunOperation> {
     if (result.traffic !== undefined) context.onTraffic?.(result.traffic);
     if (signal.aborted) throw new EngineError('Cancelled', 'CANCELLED', 'the build was cancelled');
     if (result.exitCode !== 0) throw stepFailure(operation, result, context.vertex.place);
+    if (result.memoryKills) context.onWarning(memoryWarning(context.vertex.name, operation), context.vertex.place?.line);
     // Awaited here: the snapshot goes when this function ends.
     return await this.#snapshotter.capture(id, { stubs: result.stubs, signal, lease });
   }
 
   /** Each in a snapshot of its own, which goes with what it wrote. */
   async #services({ services = [] }: RunOperation, context: StepContext, cleanup: AsyncDisposableStack): Promise<StepService[]> {
-    return Promise.all(
-      services.map(async ({ input, env, ...service }) => {
-        const base = context.inputs[input] as TreeRef;
-        const root = await this.#withWorkingDir(service, base, context);
-        return { ...service, env: env.map((pair) => pair.join('=')), rootfs: await this.#snapshot(root, context, cleanup) };
-      }),
-    );
+    const made: StepService[] = [];
+    for (const { input, env, ...service } of services) {
+      const root = await this.#withWorkingDir(service, context.inputs[input] as TreeRef, context);
+      made.push({ ...service, env: env.map((pair) => pair.join('=')), rootfs: await this.#snapshot(root, context, cleanup) });
+    }
+    return made;
   }
 
   /** An image may name a working directory that it does not have. */
@@ -209,7 +209,7 @@ export class RunExecutor implements Executor<RunOperation> {
     for (const id of [...mounts.keys()].sort()) {
       const mount = mounts.get(id);
       if (mount === undefined) continue;
-      const held = await this.#caches.acquire(mount, context.signal, (path) => this.#fillCache(mount, path, context));
+      const held = await this.#caches.acquire(mount, context.signal, (path) => this.#fillCache(mount, path, context), operation.platform);
       cleanup.defer(held.release);
       paths.set(id, held.path);
     }

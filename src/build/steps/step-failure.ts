@@ -35,6 +35,11 @@ export function stepFailure(operation: RunOperation, result: StepResult, place: 
   });
 }
 
+/** A step may go on when a process of it was killed, and end with 0. */
+export function memoryWarning(name: string, { limits }: RunOperation): string {
+  return `${name.slice(0, 200)}: the kernel killed in it at its limit of ${shownBytes(limits?.memoryBytes ?? 0)} of memory, and it ended with 0 all the same`;
+}
+
 /** Offers the failed step to whoever debugs the build. Nobody else waits meanwhile: the step gives back its place among those that run. */
 export function offerTo(context: StepContext, operation: RunOperation): ((failed: FailedStep) => Promise<void>) | undefined {
   const { debug, vertex, signal, leavePlace } = context;

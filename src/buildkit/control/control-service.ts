@@ -4,6 +4,7 @@ import { EngineError } from '../../base/errors.ts';
 import { type Control, InfoResponseSchema, type SolveRequest, SolveResponseSchema } from '../gen/control_pb.ts';
 import { toGrpcError } from '../grpc/errors.ts';
 import type { ExportRequest } from '../port.ts';
+import { cacheExportsOf } from './caches.ts';
 import type { BuildHistory } from './history.ts';
 import type { BuildJobs } from './jobs.ts';
 import type { SolveRunner } from './solver.ts';
@@ -18,14 +19,16 @@ export function controlService({ solver, jobs, history, worker, shutdown }: Cont
     async solve(request, context) {
       return answered(async () => {
         refuseGraph(request);
+        const exports = cacheExportsOf(request.Cache?.Exports ?? []);
         const solve = {
           ref: request.Ref,
           session: request.Session,
           frontend: request.Frontend,
           frontendAttrs: request.FrontendAttrs,
           exporters: exportersOf(request),
-          // A cache inside the image is what the image is here anyway.
-          cacheExports: (request.Cache?.Exports ?? []).map(({ Type }) => Type).filter((type) => type !== 'inline'),
+          entitlements: request.Entitlements,
+          cacheExports: exports.caches,
+          warnings: exports.warnings,
         };
         const run = () => solver.solve(solve, stopOf(context));
         return create(SolveResponseSchema, { ExporterResponse: request.Internal ? await run() : await history.record(solve, run) });

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
 import type { BuildRequest } from '../../build/port.ts';
+import { parseAttestation } from '../../oci/attest-options.ts';
 import { isUpload } from '../session/upload.ts';
 import { decodeStepAttrs, stepAttrs } from './step-attrs.ts';
 
@@ -73,6 +74,11 @@ export function decodeFrontend(attrs: Attrs): FrontendRequest {
     ...(attrs.platform === undefined || attrs.platform === '' ? {} : { platform: attrs.platform }),
   };
   if (noCache !== undefined && noCache !== '') build.noCacheFilter = noCache.split(',').filter((name) => name !== '');
+  const attestations = Object.entries(prefixed(attrs, 'attest:')).reduce(
+    (all, [type, value]) => ({ ...all, ...parseAttestation(type, value) }),
+    {},
+  );
+  if (Object.keys(attestations).length > 0) build.attestations = attestations;
   for (const [name, value] of Object.entries(attrs)) warnings.push(...judge(name, value));
   return {
     build,
@@ -93,13 +99,12 @@ function judge(name: string, value: string): string[] {
     value === '' ||
     harmless.has(name) ||
     stepAttrs.has(name) ||
-    /^(build-arg|label|context|input-metadata|sharedkey|vcs|localsessionid|context-digest):/.test(name)
+    /^(build-arg|label|context|input-metadata|sharedkey|vcs|localsessionid|context-digest|attest):/.test(name)
   )
     return [];
   const why = withoutEffect[name];
   if (why !== undefined) return [`the option "${name}" has no effect: ${why}`];
   if (name === 'context' || name === 'force-network-mode' || name === 'requestid') return [];
-  if (name.startsWith('attest:')) return [`attestations are not made: ${name.slice('attest:'.length)}`];
   return [`the option "${name}" is not known and has no effect`];
 }
 

@@ -21,6 +21,8 @@ export class BuildJob {
   readonly progress: BuildProgress;
   /** Aborts when the client went away or the build is over. */
   readonly signal: AbortSignal;
+  /** What the client allows the steps (`--allow`). */
+  readonly entitlements: readonly string[];
   readonly results = new Map<string, BuildResult>();
   /** Why the frontend failed last. The client hands it back as text of its own. */
   failure: unknown;
@@ -33,12 +35,14 @@ export class BuildJob {
     session: Session;
     progress: BuildProgress;
     signal: AbortSignal;
+    entitlements: readonly string[];
   }) {
     this.ref = options.ref;
     this.exporters = options.exporters;
     this.session = options.session;
     this.progress = options.progress;
     this.signal = options.signal;
+    this.entitlements = options.entitlements;
     const { promise, resolve } = Promise.withResolvers<GatewayReturn>();
     this.returned = promise;
     this.#return = resolve;

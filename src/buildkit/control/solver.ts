@@ -1,5 +1,5 @@
 import { EngineError } from '../../base/errors.ts';
-import type { BuildContext, BuildEvent, Builder, BuildResult, NamedContext } from '../../build/port.ts';
+import type { BuildContext, BuildEvent, Builder, BuildResult, CacheExport, NamedContext } from '../../build/port.ts';
 import type { Store } from '../../store/port.ts';
 import type { Exporters } from '../exporters/exporters.ts';
 import { SessionContext, type SessionContextOptions, type TransferProgress } from '../filesync/session-context.ts';
@@ -8,6 +8,7 @@ import type { ExportRequest } from '../port.ts';
 import { SessionAgents, SessionSecrets, sessionCredentials } from '../session/providers.ts';
 import type { Session, Sessions } from '../session/sessions.ts';
 import { fetchUpload } from '../session/upload.ts';
+import { cacheImportsOf } from './caches.ts';
 import { decodeFrontend, type FrontendRequest, type NamedSource } from './frontend.ts';
 import { BuildJob, type BuildJobs } from './jobs.ts';
 import type { BuildProgress } from './progress.ts';
@@ -27,8 +28,11 @@ export type Solve = FrontendRun & {
   ref: string;
   session: string;
   exporters: readonly ExportRequest[];
-  /** Kinds of caches that the client wants written. */
-  cacheExports?: readonly string[] | undefined;
+  entitlements?: readonly string[] | undefined;
+  /** Caches that the client wants written. */
+  cacheExports?: readonly CacheExport[] | undefined;
+  /** What to say of those that cannot be. */
+  warnings?: readonly string[] | undefined;
 };
 
 export type SolveOptions = {
@@ -48,6 +52,8 @@ const contextStep = /^read the (?:build context|context (?<name>.+))$/;
 /** Runs builds that clients of BuildKit ask for. */
 export class SolveRunner {
   readonly #options: SolveOptions;
+  /** Whoever drives its build itself says what is to be written when it begins, and runs the frontend later. */
+  readonly #cacheExports = new WeakMap<BuildJob, readonly CacheExport[]>();
 
   constructor(options: SolveOptions) {
     this.#options = options;
@@ -61,10 +67,17 @@ export class SolveRunner {
     try {
       session = await sessions.get(solve.session, signal);
       const stop = AbortSignal.any([signal, session.channel.closed]);
-      const job = new BuildJob({ ref: solve.ref, exporters: solve.exporters, session, progress, signal: stop });
+      const job = new BuildJob({
+        ref: solve.ref,
+        exporters: solve.exporters,
+        session,
+        progress,
+        signal: stop,
+        entitlements: solve.entitlements ?? [],
+      });
       jobs.open(job);
-      for (const kind of solve.cacheExports ?? [])
-        progress.event({ kind: 'warning', message: `the cache is not written (${kind}): it has no form that BuildKit reads` });
+      for (const message of solve.warnings ?? []) progress.event({ kind: 'warning', message });
+      if (solve.cacheExports !== undefined) this.#cacheExports.set(job, solve.cacheExports);
       const results = solve.frontend === '' ? await this.#gateway(job) : new Map([['', await this.run(job, solve, job.signal)]]);
       return await exporters.export(job, results);
     } catch (error) {
@@ -82,7 +95,8 @@ export class SolveRunner {
     const { builder, exporters, store } = this.#options;
     const request = decodeFrontend(frontendAttrs);
     const { progress, session } = job;
-    for (const message of request.warnings) progress.event({ kind: 'warning', message });
+    const imports = cacheImportsOf(frontendAttrs);
+    for (const message of [...request.warnings, ...imports.warnings]) progress.event({ kind: 'warning', message });
     const steps = new BuildSteps(progress);
     await using upload = request.upload === undefined ? undefined : await this.#fetch(job, request.upload, signal);
     const tar = archive ?? upload?.file;
@@ -106,8 +120,11 @@ export class SolveRunner {
         context,
         contexts: this.#contexts(request, session, { inputs, signal, steps }),
         secrets: new SessionSecrets(session),
+        entitlements: job.entitlements,
         ssh: new SessionAgents(session),
         authFor: (reference) => sessionCredentials(session, reference),
+        cacheFrom: imports.caches,
+        cacheTo: this.#cacheExports.get(job) ?? [],
       },
       { onEvent: (event) => steps.event(event), signal },
     );

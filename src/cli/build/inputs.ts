@@ -5,8 +5,15 @@ import type { Context } from '../command.ts';
 import { cannot } from '../files.ts';
 import { usageError } from '../flags.ts';
 import { cut } from '../parse/key-values.ts';
+import { cacheInputs } from './caches.ts';
 
-type InputFlags = { readonly secret: readonly string[]; readonly ssh: readonly string[]; readonly 'build-context': readonly string[] };
+type InputFlags = {
+  readonly secret: readonly string[];
+  readonly ssh: readonly string[];
+  readonly 'build-context': readonly string[];
+  readonly 'cache-from': readonly string[];
+  readonly 'cache-to': readonly string[];
+};
 
 /** What a build needs beside its context, sent ahead of it; the id by which it names that, or undefined when there is nothing. */
 export async function sendInputs(
@@ -14,12 +21,14 @@ export async function sendInputs(
   flags: InputFlags,
   env: NodeJS.ProcessEnv,
 ): Promise<string | undefined> {
-  if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0) return undefined;
+  const caches = cacheInputs(flags, env);
+  if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0 && caches === undefined) return undefined;
   const body = JSON.stringify({
     secrets: Object.fromEntries(flags.secret.map((text) => readSecret(text, env))),
     invalidate: flags.secret.filter((text) => isFlagged(secretFields(text))).map((text) => secretFields(text).id),
     ssh: Object.fromEntries(flags.ssh.map((text) => findAgent(text, env))),
     contexts: Object.fromEntries(flags['build-context'].map(namedContext)),
+    caches,
   });
   const headers = { 'Content-Type': 'application/vnd.slipway.build-inputs+json' };
   const { id } = await client.json<{ id: string }>('POST', '/slipway/build-inputs', { headers, body });

@@ -8,6 +8,7 @@ const periodUs = 100_000;
 /** What is asked for all RUN steps of a build: Docker's flags, and hosts. */
 export const stepFlags = {
   'add-host': list('Add a line to /etc/hosts of RUN', { value: 'NAME:IP' }),
+  allow: list('Allow RUN what needs it: network.host, device, security.insecure', { value: 'ENTITLEMENT' }),
   'allow-host': list('Let RUN reach this host, all below a name, or an address, and no others', { value: 'NAME|*.NAME|IP' }),
   'cpu-period': integer('CFS period of RUN in microseconds', { value: 'N' }),
   'cpu-quota': integer('CFS quota of RUN in microseconds', { value: 'N' }),
@@ -29,6 +30,7 @@ export function stepQuery(flags: Values<typeof stepFlags>): Query {
   return {
     extrahosts: flags['add-host'].map(parseHost),
     allowedhosts: flags['allow-host'],
+    entitlements: flags.allow,
     cpuperiod: cpus === undefined ? flags['cpu-period'] : periodUs,
     cpuquota: cpus === undefined ? flags['cpu-quota'] : Math.round((parseCpus(cpus) * periodUs) / 1e9),
     cpushares: flags['cpu-shares'],

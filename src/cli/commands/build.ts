@@ -2,7 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
 import { parseReference } from '../../oci/reference.ts';
+import { attestsOf } from '../build/attests.ts';
 import { parseCacheTtl } from '../build/cache-ttl.ts';
+import { cacheFlags } from '../build/caches.ts';
 import { tellOfCheck } from '../build/check.ts';
 import { type Context as BuildContext, type Dockerfile, resolveContext, resolveFolder } from '../build/context.ts';
 import { DebuggedProgress, debugFlags } from '../build/debug.ts';
@@ -29,7 +31,11 @@ import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
   ...stepFlags,
+  ...cacheFlags,
   ...debugFlags,
+  attest: list('State something about the result: what it was made of, or what packages are in it', {
+    value: 'type=provenance|sbom[,mode=max]',
+  }),
   'build-arg': list('Set an ARG; without a value it comes from the environment', { value: 'NAME[=VALUE]' }),
   file: text('The Dockerfile (PATH/Dockerfile), - reads standard input; or a build definition (build.ts, build.json)', {
     short: 'f',
@@ -57,6 +63,8 @@ const flags = {
     value: 'id=NAME,src=FILE|env=NAME',
   }),
   ssh: list('An ssh agent for steps that mount it (SSH_AUTH_SOCK)', { value: 'default|ID[=SOCKET]' }),
+  provenance: text('The same as --attest type=provenance', { value: 'true|mode=max' }),
+  sbom: text('The same as --attest type=sbom', { value: 'true' }),
   push: boolean('Push the image to the registries of its names'),
   quiet: boolean('Print only the image’s ID', { short: 'q' }),
   tag: list('Name of the image', { short: 't', value: 'NAME[:TAG]' }),
@@ -184,6 +192,7 @@ function buildQuery(flags: Flags, env: NodeJS.ProcessEnv): Query {
     buildargs: flags['build-arg'].length === 0 ? undefined : JSON.stringify(parseBuildArgs(flags['build-arg'], env)),
     labels: flags.label.length === 0 ? undefined : JSON.stringify(parseLabels(flags.label)),
     nocache: flags['no-cache'] ? 1 : undefined,
+    attests: attestsOf(flags),
     nocachefilter: flags['no-cache-filter'].flatMap((text) => text.split(',').filter((name) => name !== '')),
     cachettl: flags['cache-ttl'].length === 0 ? undefined : JSON.stringify(flags['cache-ttl'].map(parseCacheTtl)),
     networkmode: flags.network,

@@ -136,3 +136,31 @@ async function platformImage(context: Context, { platform }: Pick<ContainerFlags
   ]);
   return found.Id === named.Id ? image : found.Id;
 }
+
+/** A file for the new container's ID: must not exist before, and does not stay when there was no container. */
+class CidFile {
+  readonly #path: string;
+  readonly #fd: number;
+  #written = false;
+
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      this.#fd = openSync(path, 'wx', 0o644);
+    } catch (error) {
+      if (isErrno(error, 'EEXIST'))
+        throw usageError(`the file ${path} (--cidfile) exists already`, 'Remove it, or make sure that the container it names is gone.');
+      throw error;
+    }
+  }
+
+  write(id: string): void {
+    writeSync(this.#fd, id);
+    this.#written = true;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    if (!this.#written) unlinkSync(this.#path);
+  }
+}

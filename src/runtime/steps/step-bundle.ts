@@ -72,7 +72,7 @@ export async function writeBundle(options: BundleOptions): Promise<Bundle> {
       namespaces: { network: network.choice, pid: 'own', ipc: 'own', uts: 'own' },
       files,
       consoleSize: tty?.size,
-      deviceEdits: devices.length === 0 ? [] : (await CdiRegistry.read(facts.settings.cdiDirectories)).edits(devices),
+      deviceEdits: devices.length === 0 ? [] : await editsOf(devices, facts),
     });
     spec.mounts.push(...mounts.map(({ source, destination, readOnly }) => fileMount(source, posix.resolve('/', destination), readOnly)));
     await Promise.all([
@@ -86,6 +86,12 @@ export async function writeBundle(options: BundleOptions): Promise<Bundle> {
     await remove();
     throw error;
   }
+}
+
+async function editsOf(devices: NonNullable<StepRequest['devices']>, facts: HostFacts) {
+  const registry = await CdiRegistry.read(facts.settings.cdiDirectories);
+  const known = new Set(registry.names());
+  return registry.edits(devices.filter(({ name, required }) => required || known.has(name)).map(({ name }) => name));
 }
 
 function hostConfig({ program, network, facts }: BundleOptions): HostConfig {

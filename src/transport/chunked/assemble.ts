@@ -1,86 +1,71 @@
-import { constants, gunzipSync, zstdDecompressSync } from 'node:zlib';
+import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { toText } from '../../base/bytes.ts';
 import type { Hex } from '../../oci/digest.ts';
 import type { TreeContext } from '../../store/port.ts';
 import type { Chunk, ChunkId } from '../frames/model.ts';
 import type { ByteRange } from '../registry/port.ts';
-import { damagedContent, invalidForm } from './errors.ts';
-import type { DeltaFile, DeltaFrame } from './head.ts';
-import { type ChunkPlace, type LocalPlace, type Pack, readLocalChunk, readObjectRange } from './locate.ts';
-import type { MissingObject, Presence } from './receive-tree.ts';
+import { chunksIn, type DeltaSources, type FramePart, readFrame } from './delta-sources.ts';
+import { damagedContent, invalidDelta, invalidForm } from './errors.ts';
+import { type ChunkPlace, type LocalPlace, type Pack, readLocalChunk } from './locate.ts';
+import type { MissingObject } from './receive-tree.ts';
 import { type FetchedParts, joinRanges, type Remote, type RemoteBlob } from './remote.ts';
 
 const maxRequestBytes = 1 << 20;
 /** Decompressed frames that are kept for what else is in them. */
 const cachedFrameBytes = 16 << 20;
 
-/** Where the bytes of an object come from, in order: chunks of packs, chunks that are here, windows of a delta. */
+/** Where the bytes of an object come from, in order: chunks of packs, chunks that are here, parts of a delta's frame. */
 type Piece =
   | { kind: 'pack'; chunk: Chunk; place: ChunkPlace }
   | { kind: 'local'; chunk: Chunk; place: LocalPlace }
-  | { kind: 'delta'; frame: DeltaFrame; base: Hex; blob: RemoteBlob };
+  | { kind: 'delta'; part: FramePart };
+type Sketch = Exclude<Piece, { kind: 'pack' }> | { kind: 'chunk'; chunk: Chunk };
 export type ObjectPlan = { readonly missing: MissingObject; readonly pieces: readonly Piece[] };
+/** A plan that says of some chunks only that they are to come out of packs. */
+export type ObjectSketch = { readonly missing: MissingObject; readonly pieces: readonly Sketch[] };
 
-export type Sources = {
-  places: ReadonlyMap<ChunkId, ChunkPlace>;
-  local: ReadonlyMap<ChunkId, LocalPlace>;
-  deltas: ReadonlyMap<Hex, readonly (DeltaFile & { blobAt: RemoteBlob })[]>;
-  presence: Presence;
-  what: string;
-};
-
-/** Decides for each object where its bytes come from. Undefined for one that cannot be had: a chunk of it is nowhere. */
-export function planObject(missing: MissingObject, sources: Sources): ObjectPlan | undefined {
-  const pieces: Piece[] = [];
-  const delta = sources.deltas.get(missing.object)?.find(({ base }) => sources.presence.sizeOf(base) !== undefined);
+/** Decides for each object what of it a delta makes, what is here, and what has to be found in packs. */
+export function sketchObject(missing: MissingObject, local: ReadonlyMap<ChunkId, LocalPlace>, deltas: DeltaSources): ObjectSketch {
+  const pieces: Sketch[] = [];
   let offset = 0;
-  let window = 0;
   for (let i = 0; i < missing.chunks.length; ) {
-    while (delta?.frames[window] !== undefined && (delta.frames[window] as DeltaFrame).offset < offset) window++;
-    const frame = delta?.frames[window];
-    const covered = frame?.offset === offset ? chunksIn(missing.chunks, i, frame.length) : 0;
-    if (delta !== undefined && frame !== undefined && covered > 0 && pays(frame, missing.chunks.slice(i, i + covered), sources)) {
-      pieces.push({ kind: 'delta', frame, base: delta.base, blob: delta.blobAt });
-      offset += frame.length;
+    const part = deltas.partAt(missing.object, offset);
+    const covered = part === undefined ? 0 : chunksIn(missing.chunks, i, part.length);
+    if (part !== undefined && covered > 0) {
+      pieces.push({ kind: 'delta', part });
+      offset += part.length;
       i += covered;
       continue;
     }
     const chunk = missing.chunks[i] as Chunk; // within the bounds
-    const [place, local] = [sources.places.get(chunk.id), sources.local.get(chunk.id)];
-    if (local !== undefined) pieces.push({ kind: 'local', chunk, place: local });
-    else if (place === undefined) return undefined;
-    else if (place.length !== chunk.length)
-      throw invalidForm(sources.what, `chunk ${chunk.id} has ${chunk.length} bytes, but ${place.length} in its pack`);
-    else pieces.push({ kind: 'pack', chunk, place });
+    const place = local.get(chunk.id);
+    pieces.push(place === undefined ? { kind: 'chunk', chunk } : { kind: 'local', chunk, place });
     offset += chunk.length;
     i++;
   }
   return { missing, pieces };
 }
 
-/** How many chunks from `first` on make exactly `length` bytes; 0 when none do. */
-function chunksIn(chunks: readonly Chunk[], first: number, length: number): number {
-  let total = 0;
-  for (let i = first; i < chunks.length && total < length; i++) {
-    total += chunks[i]?.length ?? 0;
-    if (total === length) return i + 1 - first;
+/** Undefined for an object that cannot be had: a chunk of it is nowhere. */
+export function planObject(
+  { missing, pieces }: ObjectSketch,
+  places: ReadonlyMap<ChunkId, ChunkPlace>,
+  what: string,
+): ObjectPlan | undefined {
+  const planned: Piece[] = [];
+  for (const piece of pieces) {
+    if (piece.kind !== 'chunk') {
+      planned.push(piece);
+      continue;
+    }
+    const { chunk } = piece;
+    const place = places.get(chunk.id);
+    if (place === undefined) return undefined;
+    if (place.length !== chunk.length)
+      throw invalidForm(what, `chunk ${chunk.id} has ${chunk.length} bytes, but ${place.length} in its pack`);
+    planned.push({ kind: 'pack', chunk, place });
   }
-  return 0;
-}
-
-/** Whether a delta costs less than the frames with the chunks that are not here. */
-function pays({ compressed }: DeltaFrame, chunks: readonly Chunk[], { places, local }: Sources): boolean {
-  let plain = 0;
-  const counted = new Set<object>();
-  for (const { id } of chunks) {
-    if (local.has(id)) continue;
-    const place = places.get(id);
-    const frame = place?.pack.frames[place.frame];
-    if (frame === undefined) return true;
-    if (!counted.has(frame)) plain += frame.compressed;
-    counted.add(frame);
-  }
-  return compressed < plain;
+  return { missing, pieces: planned };
 }
 
 /** Makes objects out of what comes from the packs, in the order in which it comes. Every object is checked by its digest before it is put. */
@@ -124,7 +109,7 @@ export class Assembler {
         if (piece.kind === 'pack') {
           const frame = piece.place.pack.frames[piece.place.frame];
           if (frame !== undefined) add(piece.place.pack.blob, frame.at, frame.compressed);
-        } else if (piece.kind === 'delta') add(piece.blob, piece.frame.at, piece.frame.compressed);
+        } else if (piece.kind === 'delta') add(piece.part.frame.blob, piece.part.frame.at, piece.part.frame.compressed);
       }
     }
     for (const { blob, ranges: of } of ranges.values()) {
@@ -152,12 +137,16 @@ export class Assembler {
 
   #check(missing: MissingObject, made: { object: Hex; size: number }, pieces: readonly Piece[]): void {
     if (made.object === missing.object && made.size === missing.size) return;
-    const blobs = new Set(
-      pieces.flatMap((piece) =>
-        piece.kind === 'pack' ? [piece.place.pack.blob.digest] : piece.kind === 'delta' ? [piece.blob.digest] : [],
-      ),
-    );
+    const deltas = pieces.flatMap((piece) => (piece.kind === 'delta' ? [piece.part.frame.blob.digest] : []));
+    const packs = pieces.flatMap((piece) => (piece.kind === 'pack' ? [piece.place.pack.blob.digest] : []));
+    const blobs = new Set([...deltas, ...packs]);
     for (const blob of blobs) this.#parts.get(blob)?.remove();
+    // Without the delta it may be had yet.
+    if (deltas.length > 0)
+      throw invalidDelta(
+        `delta ${deltas[0]}`,
+        `"${toText(missing.name)}" is sha256:${made.object} with it and not sha256:${missing.object}`,
+      );
     throw damagedContent(
       `"${toText(missing.name)}" out of blob ${[...blobs].join(', ') || 'none'}`,
       `sha256:${missing.object}`,
@@ -167,7 +156,7 @@ export class Assembler {
 
   #bytesOf(piece: Piece, missing: MissingObject): Buffer {
     if (piece.kind === 'pack') return this.#chunk(piece.place);
-    if (piece.kind === 'delta') return this.#window(piece);
+    if (piece.kind === 'delta') return this.#partOf(piece.part);
     const bytes = readLocalChunk(this.#context, piece.place, piece.chunk);
     if (bytes !== undefined) return bytes;
     throw damagedContent(
@@ -185,15 +174,12 @@ export class Assembler {
     return bytes.subarray(offset, offset + length);
   }
 
-  #window({ frame, base, blob }: Extract<Piece, { kind: 'delta' }>): Buffer {
-    const parts = this.#parts.get(blob.digest);
-    const dictionary = readObjectRange(this.#context, base, frame.baseOffset, frame.baseLength);
-    if (parts === undefined || dictionary === undefined)
-      throw invalidForm(`delta ${blob.digest}`, `its dictionary lies outside of object ${base}`);
-    const bytes = parts.read(frame.at, frame.compressed);
-    return checked(parts, frame.at, frame.length, () =>
-      zstdDecompressSync(bytes, { dictionary, maxOutputLength: frame.length, params: { [constants.ZSTD_d_windowLogMax]: 27 } }),
-    );
+  #partOf({ frame, within, length }: FramePart): Buffer {
+    const parts = this.#parts.get(frame.blob.digest);
+    if (parts === undefined) throw new Error('a delta was not asked for');
+    if (frame.length === length) return readFrame(this.#context, frame, parts);
+    const bytes = this.#frames.get(frame) ?? this.#frames.put(frame, readFrame(this.#context, frame, parts));
+    return bytes.subarray(within, within + length);
   }
 }
 

@@ -9,6 +9,7 @@ import type { TreeContext } from '../../store/port.ts';
 import { BlobFile } from '../frames/durable-blob.ts';
 import type { ChunkId } from '../frames/model.ts';
 import { BlobList } from './blob-list.ts';
+import { makeDeltas } from './deltas.ts';
 import { isFallback } from './errors.ts';
 import { decodeHead, encodeHead, type Head, type HeadLayerEntry, type HeadPack, type HeadTree, type StreamPlace } from './head.ts';
 import { buildPacks } from './packs.ts';
@@ -16,7 +17,7 @@ import { ChunkedType } from './port.ts';
 import { type Channel, joinRanges, Remote, type RemoteBlob } from './remote.ts';
 import type { CachedStream } from './stream/cache.ts';
 import { LayerNotWhole } from './stream/encode.ts';
-import { keptStream, streamOf } from './stream/receive.ts';
+import { presentStream, streamOf } from './stream/receive.ts';
 
 export type ChunkedBuildParams = {
   readonly tree: TreeId;
@@ -84,7 +85,10 @@ class ChunkedBuild {
 
   async run(): Promise<ChunkedBuildResult> {
     const { tree, form } = this.#params;
-    const base = this.#previous === undefined ? undefined : keptStream(this.#context, this.#previous.tree.id);
+    if (this.#previous !== undefined && this.#isAsBefore(this.#previous)) {
+      return { layers: this.#previousBlobs.map(plain), made: [], explanation: ['the chunked form stays as it is'] };
+    }
+    const base = this.#previous === undefined ? undefined : presentStream(this.#context, this.#previous.tree.id);
     const own = streamOf(this.#context, tree, base === undefined ? [] : [base]);
     const headTree = this.#treeOf(tree);
     const layers = form === 'both' ? this.#layers(own) : [];
@@ -98,12 +102,39 @@ class ChunkedBuild {
       chunks,
       tree: { ...headTree, stream: placesOf(listed(own)) },
       layers: layers.map(({ stream, ...layer }) => ({ ...layer, tree: { ...layer.tree, stream: placesOf(stream) } })),
-      packs: packs.packs,
-      deltas: packs.deltas,
+      packs,
+      deltas: await makeDeltas(this.#context, this.#list, { base, own, chunks, explain: (line) => this.#explanation.push(line) }),
     };
     const bytes = encodeHead(head);
     this.#list.setHead(storeBlob(this.#context, ChunkedType.head, [bytes]));
     return { layers: this.#list.descriptors, made: this.#list.made, explanation: this.#explanation };
+  }
+
+  /** The same tree in the same layers: whoever pushes it again leaves the manifest as it is. */
+  #isAsBefore({ tree, layers, packs }: Head): boolean {
+    const { form, layers: wanted } = this.#params;
+    if (tree.id !== this.#params.tree) return false;
+    if (form === 'chunked') {
+      if (layers.length > 0 || packs.some(({ blob }) => this.#previousBlobs[blob]?.mediaType !== ChunkedType.pack)) return false;
+      // What the registry has lost is made again, and not listed once more.
+      this.#remote.whole(packs.flatMap(({ table }) => (table === undefined ? [] : (this.#previousBlobs[table] ?? []))));
+      return true;
+    }
+    const tables = new Map(packs.map(({ blob, table }) => [blob, table === undefined ? undefined : this.#previousBlobs[table]?.digest]));
+    return (
+      layers.length === wanted.length &&
+      layers.every(({ blob, diffId, tree: own }, index) => {
+        const [one, listed] = [wanted[index], this.#previousBlobs[blob]];
+        return (
+          one !== undefined &&
+          listed?.digest === one.digest &&
+          listed.mediaType === one.mediaType &&
+          diffId === one.diffId &&
+          own.id === one.tree &&
+          tables.get(blob) === one.table?.digest
+        );
+      })
+    );
   }
 
   #readHead({ head, blobs }: { head: Digest; blobs: readonly RemoteBlob[] }): Head | undefined {
@@ -241,7 +272,7 @@ class ChunkedBuild {
     };
   }
 
-  async #packs(own: CachedStream): Promise<{ packs: HeadPack[]; deltas: Head['deltas'] }> {
+  async #packs(own: CachedStream): Promise<HeadPack[]> {
     const previous = this.#previous === undefined ? undefined : { head: this.#previous, blobs: this.#previousBlobs };
     return buildPacks(this.#context, this.#remote, this.#list, {
       ...this.#params,
@@ -250,6 +281,10 @@ class ChunkedBuild {
       explain: (line) => this.#explanation.push(line),
     });
   }
+}
+
+function plain({ mediaType, digest, size }: RemoteBlob): Descriptor & { digest: Digest } {
+  return { mediaType, digest, size };
 }
 
 function listed({ chunks, bytes }: CachedStream): ListedStream {

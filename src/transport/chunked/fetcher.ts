@@ -2,8 +2,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { EngineError } from '../../base/errors.ts';
 import type { Blobs } from '../../store/port.ts';
 import type { Repository } from '../registry/port.ts';
-import { invalidForm } from './errors.ts';
-import { isFormBlob } from './port.ts';
+import { invalidDelta, invalidForm } from './errors.ts';
+import { ChunkedType, isFormBlob } from './port.ts';
 import { type FetchRequest, journal, journalRow, maxRequests } from './remote.ts';
 
 /** Where bytes come from: a repository, or what answers like one. */
@@ -108,5 +108,7 @@ async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): P
 /** A blob of the form that is missing or damaged makes the form unsound, and nothing else. */
 export function orInvalid(error: unknown, blob: { digest: string; mediaType: string }): unknown {
   if (!isFormBlob(blob) || !(error instanceof EngineError) || (error.kind !== 'NotFound' && error.kind !== 'DataLoss')) return error;
-  return invalidForm(`blob ${blob.digest}`, error.message);
+  return blob.mediaType === ChunkedType.delta
+    ? invalidDelta(`blob ${blob.digest}`, error.message)
+    : invalidForm(`blob ${blob.digest}`, error.message);
 }

@@ -6,6 +6,7 @@ import { ByteWriter } from '../../store/tree/byte-writer.ts';
 import { hasXattrs, limits, readMeta, readTime, writeMeta, writeTime } from '../../store/tree/meta-codec.ts';
 import { maxPathBytes, pathProblem } from '../../store/tree/names.ts';
 import type { ChunkId } from '../frames/model.ts';
+import { type Delta, readDelta, readRuns, writeDelta, writeRuns } from './delta-codec.ts';
 import { invalidForm } from './errors.ts';
 import { FormReader, maxChunkBytes, writeChunkId } from './stream/records.ts';
 
@@ -38,17 +39,6 @@ export type HeadLayerEntry = {
 /** A blob that holds chunks, and its table; both as places in the manifest's layers. A layer without a table holds chunks that nobody can find without unpacking it. */
 export type HeadPack = { readonly blob: number; readonly table: number | undefined };
 
-/** One zstd frame that makes `length` bytes of the object `target` from `offset` on, with bytes of `base` as dictionary. */
-export type DeltaFrame = {
-  readonly offset: number;
-  readonly length: number;
-  readonly baseOffset: number;
-  readonly baseLength: number;
-  readonly at: number;
-  readonly compressed: number;
-};
-export type DeltaFile = { readonly blob: number; readonly target: Hex; readonly base: Hex; readonly frames: readonly DeltaFrame[] };
-
 /** What the chunked form begins with: docs/formats/chunked.md, "Head". Blobs are given as places in the manifest's `layers`. */
 export type Head = {
   readonly streamPacks: readonly number[];
@@ -57,15 +47,15 @@ export type Head = {
   /** Of the ordinary manifest, lowest first. */
   readonly layers: readonly HeadLayerEntry[];
   readonly packs: readonly HeadPack[];
-  readonly deltas: readonly DeltaFile[];
+  readonly deltas: readonly Delta[];
 };
 
 const magic = [0x53, 0x57, 0x48] as const; // "SWH"
-const version = 1;
+const version = 2;
 export const maxHeadBytes = 32 * 1024 * 1024;
 const maxPlainHeadBytes = 256 * 1024 * 1024;
 const maxBlobs = 10_000;
-export const maxDeltaWindow = 8 * 1024 * 1024;
+const maxDeltas = 100;
 
 export function encodeHead(head: Head): Buffer {
   const writer = new ByteWriter();
@@ -115,36 +105,6 @@ function writeTree(writer: ByteWriter, { id, meta, hardlinks, stream }: HeadTree
   writeRuns(writer, stream);
 }
 
-/** Most chunks follow each other: `count` numbers from `first` on, given by the distance from where the run before ended. */
-function writeRuns(writer: ByteWriter, stream: readonly number[]): void {
-  const runs: { first: number; count: number }[] = [];
-  for (const chunk of stream) {
-    const last = runs.at(-1);
-    if (last !== undefined && chunk === last.first + last.count) last.count++;
-    else runs.push({ first: chunk, count: 1 });
-  }
-  let next = 0;
-  writeList(writer, runs, ({ first, count }) => {
-    writer.signedVarint(first - next);
-    writer.varint(count);
-    next = first + count;
-  });
-}
-
-function writeDelta(writer: ByteWriter, { blob, target, base, frames }: DeltaFile): void {
-  writer.varint(blob);
-  writer.digest(target);
-  writer.digest(base);
-  writeList(writer, frames, (frame) => {
-    writer.varint(frame.offset);
-    writer.varint(frame.length);
-    writer.varint(frame.baseOffset);
-    writer.varint(frame.baseLength);
-    writer.varint(frame.at);
-    writer.varint(frame.compressed);
-  });
-}
-
 /** Sizes of the manifest's layers bound what the head may point at. */
 export type BlobSizes = readonly { readonly size: number }[];
 
@@ -180,7 +140,8 @@ class HeadReader {
     const tree = this.#tree(chunks.length);
     const layers = this.#list(70, 'layers', () => this.#layer(chunks.length), maxBlobs);
     const packs = this.#list(2, 'packs', () => this.#pack(), maxBlobs);
-    const deltas = this.#list(66, 'deltas', () => this.#delta());
+    const lengths = chunks.map(({ length }) => length);
+    const deltas = this.#list(51, 'deltas', () => readDelta(reader, this.#blobs, lengths), maxDeltas);
     reader.finish();
     return { streamPacks, chunks, tree, layers, packs, deltas };
   }
@@ -228,7 +189,7 @@ class HeadReader {
       if (group.length < 2) reader.fail('a hardlink group has fewer than two paths');
       return group;
     });
-    return { id, meta, hardlinks, stream: this.#runs(chunkCount) };
+    return { id, meta, hardlinks, stream: readRuns(reader, chunkCount) };
   }
 
   #path(): ByteString {
@@ -236,25 +197,6 @@ class HeadReader {
     const problem = pathProblem(path);
     if (problem !== undefined) this.#reader.fail(`a path cannot be used: ${problem}`);
     return path;
-  }
-
-  #runs(chunkCount: number): number[] {
-    const reader = this.#reader;
-    const stream: number[] = [];
-    let next = 0;
-    const runs = this.#list(
-      2,
-      'runs of chunks',
-      () => [reader.signedVarint(limits.entries, 'a place'), reader.varint(chunkCount, 'the length of a run')] as const,
-    );
-    for (const [step, count] of runs) {
-      next += step;
-      if (next < 0 || count === 0 || next + count > chunkCount) reader.fail('a stream has chunks that are not there');
-      // A chunk may come again, but a stream of nothing but repeats is made to fill memory.
-      if (stream.length + count > 4 * chunkCount + 1000) reader.fail('a stream repeats its chunks');
-      for (let i = 0; i < count; i++) stream.push(next++);
-    }
-    return stream;
   }
 
   #layer(chunkCount: number): HeadLayerEntry {
@@ -268,26 +210,5 @@ class HeadReader {
     const blob = this.#blob();
     const table = this.#reader.varint(this.#blobs.length, "a table's place");
     return { blob, table: table === 0 ? undefined : table - 1 };
-  }
-
-  #delta(): DeltaFile {
-    const reader = this.#reader;
-    const blob = this.#blob();
-    const [target, base] = [reader.digest(), reader.digest()];
-    const size = this.#blobs[blob]?.size ?? 0;
-    let end = 0;
-    const frames = this.#list(6, 'frames of a delta', () => {
-      const offset = reader.varint(limits.sizeBytes, 'an offset');
-      const length = reader.varint(maxDeltaWindow, 'the length of a window');
-      const baseOffset = reader.varint(limits.sizeBytes, 'an offset');
-      const baseLength = reader.varint(maxDeltaWindow, 'the length of a dictionary');
-      const at = reader.varint(limits.sizeBytes, 'an offset');
-      const compressed = reader.varint(2 * maxDeltaWindow, 'the length of a frame');
-      if (length === 0 || offset < end) reader.fail('the windows of a delta overlap');
-      if (compressed === 0 || at + compressed > size) reader.fail('a delta lies outside of its blob');
-      end = offset + length;
-      return { offset, length, baseOffset, baseLength, at, compressed };
-    });
-    return { blob, target, base, frames };
   }
 }

@@ -43,7 +43,7 @@ export function readManifest({ bytes, descriptor }: FoundManifest, what: string)
   const { artifactType } = manifest;
   const version = /^application\/vnd\.slipway\.image\.chunked\.v(\d+)$/.exec(artifactType ?? '')?.[1];
   if (version === undefined) throw invalidForm(what, 'it is not of the chunked form');
-  if (artifactType !== ChunkedType.artifact) throw unknownVersion(what, version);
+  if (artifactType !== ChunkedType.artifact) throw unknownVersion(what, version, 1);
   const seen = new Set<Digest>();
   const blobs = manifest.layers.map(({ digest, size, mediaType }) => {
     const parsed = parseDigest(digest);

@@ -7,7 +7,6 @@ import type { ObjectPart } from '../frames/parts.ts';
 import { decodeFrameTable } from '../frames/table.ts';
 import type { BlobList } from './blob-list.ts';
 import type { ChunkedBuildParams } from './build-job.ts';
-import { makeDeltas } from './deltas.ts';
 import type { Head, HeadPack } from './head.ts';
 import { ChunkedType } from './port.ts';
 import type { Remote, RemoteBlob } from './remote.ts';
@@ -24,15 +23,9 @@ export type PacksRequest = Pick<ChunkedBuildParams, 'tree' | 'layers' | 'form'> 
 const maxPacks = 64;
 const maxListed = 1.5;
 
-/** Where the content is: in the ordinary layers, or in packs of chunks; and deltas for large files that changed. */
-export async function buildPacks(
-  context: TreeContext,
-  remote: Remote,
-  list: BlobList,
-  request: PacksRequest,
-): Promise<{ packs: HeadPack[]; deltas: Head['deltas'] }> {
-  const packs = request.form === 'both' ? layerPacks(list, request) : await chunkPacks(context, remote, list, request);
-  return { packs, deltas: await makeDeltas(context, list, request) };
+/** Where the content is: in the ordinary layers, or in packs of chunks. */
+export async function buildPacks(context: TreeContext, remote: Remote, list: BlobList, request: PacksRequest): Promise<HeadPack[]> {
+  return request.form === 'both' ? layerPacks(list, request) : chunkPacks(context, remote, list, request);
 }
 
 function layerPacks(list: BlobList, { layers }: PacksRequest): HeadPack[] {

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Digest, type Hex, hexOf } from '../../oci/digest.ts';
+import { type Digest, hexOf } from '../../oci/digest.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import type { ChunkId } from '../frames/model.ts';
-import { Assembler, type ObjectPlan, planObject, type Sources } from './assemble.ts';
+import { Assembler, type ObjectPlan, planObject, sketchObject } from './assemble.ts';
+import { DeltaSources } from './delta-sources.ts';
 import { invalidForm } from './errors.ts';
-import { type DeltaFile, decodeHead, type Head } from './head.ts';
+import { decodeHead, type Head } from './head.ts';
 import { findLocalChunks, locateChunks } from './locate.ts';
 import { importLayerTree, Presence, presentTree, readTree, type TreeOnTheWay } from './receive-tree.ts';
 import { type Channel, Remote, type RemoteBlob } from './remote.ts';
@@ -25,6 +26,8 @@ export type ChunkedPullParams = {
   readonly channel: Channel;
   /** `layers`: nothing but the trees of the layers, without content. */
   readonly want: 'image' | 'layers';
+  /** Without: everything out of packs. */
+  readonly deltas: boolean;
 };
 
 /** Of the head's layer in this place: its tree here. */
@@ -70,9 +73,11 @@ class ChunkedPull {
   }
 
   run(): ChunkedPullResult {
-    const { want, blobs, what, near } = this.#params;
+    const { want, blobs, what, near, deltas } = this.#params;
     const head = this.#head;
-    const receiver = new StreamReceiver(head, blobs, this.#remote, () => localStreams(this.#context, [head.tree.id, ...near]), what);
+    const bases = deltas && want === 'image' ? head.deltas.map(({ base }) => base) : [];
+    const local = () => localStreams(this.#context, [head.tree.id, ...near], bases);
+    const receiver = new StreamReceiver({ head, blobs, what, deltas: deltas && want === 'image' }, this.#remote, local);
     if (want === 'layers') return { kind: 'done', tree: undefined, layers: this.#layers(receiver), objects: 0 };
     const { tree } = head;
     const here = presentTree(this.#context, tree);
@@ -80,7 +85,7 @@ class ChunkedPull {
     receiver.request([tree]);
     const stream = receiver.receive(tree);
     const read = readTree(this.#context, tree, stream, this.#presence, `the tree stream of ${what}`);
-    const plans = this.#plan(read, findLocalChunks(read.missing, receiver.local));
+    const plans = this.#plan(read, stream.bytes, receiver);
     if (plans === undefined) return this.#lacking();
     this.#assemble(plans);
     const made = this.#context.putRoot(read.root);
@@ -91,15 +96,19 @@ class ChunkedPull {
   }
 
   /** Undefined when chunks are in no table. */
-  #plan({ missing }: TreeOnTheWay, local: Sources['local']): ObjectPlan[] | undefined {
+  #plan({ missing }: TreeOnTheWay, own: Uint8Array, receiver: StreamReceiver): ObjectPlan[] | undefined {
     const { what, blobs } = this.#params;
+    const local = findLocalChunks(missing, receiver.local);
+    const deltas = new DeltaSources(blobs, what);
+    const byObject = new Map(missing.map((one) => [one.object, one]));
+    for (const [delta, base] of receiver.bases) deltas.add(delta, base, own, byObject, (id) => local.has(id));
+    const sketches = missing.map((one) => sketchObject(one, local, deltas));
     const wanted = new Set<ChunkId>();
-    for (const { chunks } of missing) for (const { id } of chunks) if (!local.has(id)) wanted.add(id);
+    for (const { pieces } of sketches) for (const piece of pieces) if (piece.kind === 'chunk') wanted.add(piece.chunk.id);
     const { places } = locateChunks(wanted, this.#head, blobs, this.#remote);
-    const sources: Sources = { places, local, deltas: deltasByTarget(this.#head, blobs), presence: this.#presence, what };
     const plans: ObjectPlan[] = [];
-    for (const object of missing) {
-      const plan = planObject(object, sources);
+    for (const sketch of sketches) {
+      const plan = planObject(sketch, places, what);
       if (plan === undefined) return undefined;
       plans.push(plan);
     }
@@ -141,13 +150,4 @@ class ChunkedPull {
     this.#presence.settle();
     return imported;
   }
-}
-
-function deltasByTarget(head: Head, blobs: readonly RemoteBlob[]): Sources['deltas'] {
-  const byTarget = new Map<Hex, (DeltaFile & { blobAt: RemoteBlob })[]>();
-  for (const delta of head.deltas) {
-    const blobAt = blobs[delta.blob];
-    if (blobAt !== undefined) byTarget.set(delta.target, [...(byTarget.get(delta.target) ?? []), { ...delta, blobAt }]);
-  }
-  return byTarget;
 }

@@ -40,7 +40,7 @@ export class Remote {
   readonly #state: Int32Array;
   readonly #folder: string;
   readonly #owner: string;
-  readonly #fetched = new Map<Digest, FetchedParts>();
+  readonly #fetched: FetchedParts[] = [];
   #nextSlot = 1;
 
   constructor(context: TreeContext, { state, owner }: Channel) {
@@ -52,14 +52,14 @@ export class Remote {
     removeStale(this.#folder);
   }
 
-  /** Asks for ranges of a blob, sorted and apart. Once for a blob. */
+  /** Asks for ranges of a blob, sorted and apart. */
   parts(blob: RemoteBlob, ranges: readonly ByteRange[]): FetchedParts {
     const file = this.#claim(hexOf(blob.digest));
     const missing = withoutCovered(ranges, readJournal(file + journal));
     const slot = this.#takeSlot();
     if (missing.length > 0) this.#ask({ kind: 'ranges', slot, blob, ranges: missing, file });
     const fetched = new FetchedParts(blob, file, missing, (count) => this.#wait(slot, count));
-    this.#fetched.set(blob.digest, fetched);
+    this.#fetched.push(fetched);
     return fetched;
   }
 
@@ -81,7 +81,7 @@ export class Remote {
 
   /** What was fetched and not forgotten is for the next try. */
   close(): void {
-    for (const parts of this.#fetched.values()) {
+    for (const parts of this.#fetched) {
       parts.close();
       parts.keep(join(this.#folder, hexOf(parts.blob.digest)));
     }
@@ -104,7 +104,7 @@ export class Remote {
 
   /** The pull is done: what was fetched is in the store. */
   forget(): void {
-    for (const parts of this.#fetched.values()) parts.remove();
+    for (const parts of this.#fetched) parts.remove();
   }
 
   #ask(request: FetchRequest): void {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { EngineError } from '../../base/errors.ts';
 import { maxConfigBytes } from '../../oci/config.ts';
 import { parseDigest } from '../../oci/digest.ts';
 import type { Descriptor } from '../../oci/image.ts';
@@ -7,7 +8,7 @@ import type { KnownLayer, Store } from '../../store/port.ts';
 import type { FoundManifest, Repository } from '../registry/port.ts';
 import type { UnlayerResult } from '../untar/layer-job.ts';
 import type { ChunkedBuildParams, ChunkedBuildResult } from './build-job.ts';
-import { invalidForm, isFallback } from './errors.ts';
+import { invalidDeltaCode, invalidForm, isFallback } from './errors.ts';
 import { Fetcher, orInvalid } from './fetcher.ts';
 import { decodeHead } from './head.ts';
 import { type ChunkedManifest, encodeManifest, readManifest } from './manifest.ts';
@@ -86,15 +87,10 @@ export class StoreChunkedForm implements ChunkedForm {
       blobs: document.blobs,
       near: options.near ?? [],
       want: 'image' as const,
+      deltas: true,
     };
     for (let attempt = 0; ; attempt++) {
-      const { result, received } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
-        'transport.chunked-pull',
-        params,
-        repository,
-        options,
-        id,
-      );
+      const { result, received } = await this.#pullWith(params, repository, options, id);
       bytesReceived += received;
       if (result.kind === 'done' && result.tree !== undefined) {
         options.onProgress?.({ id, status: 'Pull complete' });
@@ -105,10 +101,35 @@ export class StoreChunkedForm implements ChunkedForm {
     }
   }
 
+  /** A delta that is of no use costs no more than the plain chunks. */
+  async #pullWith(params: Omit<ChunkedPullParams, 'channel'>, repository: Repository, options: ChunkedPullOptions, id: string) {
+    const run = (deltas: boolean) =>
+      this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
+        'transport.chunked-pull',
+        { ...params, deltas },
+        repository,
+        options,
+        id,
+      );
+    try {
+      return await run(params.deltas);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== invalidDeltaCode) throw error;
+      return await run(false);
+    }
+  }
+
   async layersOf(repository: Repository, found: FoundManifest, options: ChunkedOptions = {}): Promise<HeadLayer[]> {
     const document = readManifest(found, `the chunked manifest ${found.descriptor.digest} of ${repository.name}`);
     await this.#small(repository, document.head, Number.MAX_SAFE_INTEGER, options);
-    const params = { what: repository.name, head: document.head.digest, blobs: document.blobs, near: [], want: 'layers' as const };
+    const params = {
+      what: repository.name,
+      head: document.head.digest,
+      blobs: document.blobs,
+      near: [],
+      want: 'layers' as const,
+      deltas: false,
+    };
     const { result } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
       'transport.chunked-pull',
       params,

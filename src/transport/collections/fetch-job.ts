@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { type Digest, hexOf } from '../../oci/digest.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { Assembler, type ObjectPlan, planObject } from '../chunked/assemble.ts';
+import { Assembler, type ObjectPlan, planObject, sketchObject } from '../chunked/assemble.ts';
+import { DeltaSources } from '../chunked/delta-sources.ts';
 import { invalidForm } from '../chunked/errors.ts';
 import { decodeHead, type Head } from '../chunked/head.ts';
 import { findLocalChunks, locateChunks } from '../chunked/locate.ts';
@@ -49,7 +50,7 @@ function fetchTree(context: TreeContext, params: CollectionFetchParams, remote: 
   // Put again, so that the lease gets it.
   if (here !== undefined) return context.putRoot(context.root(here.id));
   const local = () => params.near.flatMap((id) => keptStream(context, id) ?? []);
-  const receiver = new StreamReceiver(head, blobs, remote, local, what);
+  const receiver = new StreamReceiver({ head, blobs, what, deltas: false }, remote, local);
   receiver.request([tree]);
   const stream = receiver.receive(tree);
   const presence = new Presence(context);
@@ -59,8 +60,8 @@ function fetchTree(context: TreeContext, params: CollectionFetchParams, remote: 
   for (const { chunks } of read.missing) for (const { id } of chunks) if (!localChunks.has(id)) wanted.add(id);
   const { places, lacking } = locateChunks(wanted, withPacks(head, params.packs, what), blobs, remote);
   if (lacking.size > 0) throw invalidForm(what, `content of tree ${params.tree} is in none of its packs`);
-  const sources = { places, local: localChunks, deltas: new Map(), presence, what };
-  const plans = read.missing.flatMap((object) => planObject(object, sources) ?? []);
+  const deltas = new DeltaSources(blobs, what);
+  const plans = read.missing.flatMap((object) => planObject(sketchObject(object, localChunks, deltas), places, what) ?? []);
   context.report({ kind: 'planned', bytes: bytesOf(plans) } satisfies CollectionFetchProgress);
   new Assembler(context, remote, () => undefined).run(plans);
   const made = context.putRoot(read.root);

@@ -42,7 +42,7 @@ export class FormReader extends ByteReader {
   override magic(expected: readonly number[], version: number): void {
     for (const byte of expected) if (this.u8() !== byte) this.fail('it does not start as it should');
     const found = this.u8();
-    if (found !== version) throw unknownVersion(this.#name, found);
+    if (found !== version) throw unknownVersion(this.#name, found, version);
   }
 
   chunkId(): ChunkId {
@@ -173,6 +173,13 @@ export function chunksOf({ entry, chunksAt }: StreamRecord, stream: Uint8Array):
   const chunks: Chunk[] = [];
   for (let i = 0; i < count; i++) chunks.push({ id: reader.chunkId(), length: reader.varint(maxChunkBytes, 'the length of a chunk') });
   return chunks;
+}
+
+/** The file whose record begins at this byte of a sound stream; undefined when no file's does. */
+export function fileAt(stream: Uint8Array, at: number): (StreamRecord & { entry: FileEntry }) | undefined {
+  if (at >= stream.length) return undefined;
+  const record = readRecord(new FormReader(stream, 'a tree stream', at));
+  return record?.entry.type === EntryType.file ? { ...record, entry: record.entry } : undefined;
 }
 
 /** All records of a sound stream, in order, with the paths of directories left out. */
