@@ -16,6 +16,7 @@ import { containerRoutes } from './routes/containers.ts';
 import { eventRoutes } from './routes/events.ts';
 import { execRoutes } from './routes/exec.ts';
 import { experimentalRoutes } from './routes/experimental.ts';
+import { gcRoutes } from './routes/gc.ts';
 import { imageTransferRoutes } from './routes/image-transfer.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
@@ -59,6 +60,7 @@ const routeFamilies = [
   experimentalRoutes,
   runRoutes,
   slipwayRoutes,
+  gcRoutes,
   metricsRoutes,
 ];
 

@@ -87,7 +87,8 @@ async function decodeInputs(json: unknown, sent: Pick<BuildContexts, 'context'>)
   const given = shape(json, 'inputs');
   const secrets = Object.entries(given.secrets ?? {}).map(([id, value]) => [id, Buffer.from(value, 'base64')] as const);
   const contexts: [string, NamedContext][] = [];
-  for (const [name, context] of Object.entries(given.contexts ?? {})) contexts.push([name, context.tree === undefined ? await namedContext(name, context) : sent.context(context.tree)]);
+  for (const [name, context] of Object.entries(given.contexts ?? {}))
+    contexts.push([name, context.tree === undefined ? await namedContext(name, context) : sent.context(context.tree)]);
   return {
     ...(secrets.length === 0 ? {} : { secrets: new GivenSecrets(secrets) }),
     ...(given.invalidate === undefined || given.invalidate.length === 0 ? {} : { invalidateSecrets: given.invalidate }),

@@ -1,6 +1,7 @@
 import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
 import type { Builder, BuildRecords } from '../build/port.ts';
 import type { BuildKit } from '../buildkit/port.ts';
+import type { Collector } from '../gc/port.ts';
 import type { LogReader } from '../logging/port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Containers } from '../runtime/port.ts';
@@ -58,6 +59,7 @@ export type Services = {
   searchImages: SearchImages;
   networks: Networks;
   volumes: Volumes;
+  collector: Collector;
   events: EventBus;
   info: EngineInfo;
   containerPaths: ContainerPaths;

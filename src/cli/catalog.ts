@@ -135,6 +135,15 @@ export const catalog: Readonly<Record<string, Entry>> = {
       remove: alias(volumeRemove, 'rm'),
     },
   },
+  gc: {
+    kind: 'group',
+    summary: 'Commands about garbage collection',
+    entries: {
+      history: command(async () => (await import('./commands/gc.ts')).gcHistory),
+      plan: command(async () => (await import('./commands/gc.ts')).gcPlan),
+      run: command(async () => (await import('./commands/gc.ts')).gcRun),
+    },
+  },
   system: {
     kind: 'group',
     summary: 'Commands about the engine',
@@ -156,5 +165,5 @@ export const sections: readonly (readonly [title: string, names: readonly string
   ['Containers', ['run', 'create', 'start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'update', 'rename', 'rm', 'wait']],
   ['Inside containers', ['exec', 'attach', 'logs', 'top', 'stats', 'cp', 'port', 'commit', 'export']],
   ['Engine', ['ps', 'inspect', 'events', 'info', 'version']],
-  ['Groups', ['container', 'image', 'network', 'volume', 'system']],
+  ['Groups', ['container', 'image', 'network', 'volume', 'gc', 'system']],
 ];

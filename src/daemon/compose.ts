@@ -10,6 +10,8 @@ import { BuildHistory } from '../build/history/history.ts';
 import { RecordedBuilder } from '../build/history/recorded-builder.ts';
 import type { ImageFetcher } from '../build/port.ts';
 import { BuildKitOnDemand } from '../buildkit/on-demand.ts';
+import { StoreCollector } from '../gc/collector.ts';
+import { History } from '../gc/history.ts';
 import type { Remap } from '../host/userns.ts';
 import { SpoolReader } from '../logging/spool-reader.ts';
 import { SpoolRotator } from '../logging/spool-rotator.ts';
@@ -47,6 +49,7 @@ import { bootstrap, describeEngine, hostReport } from './describe.ts';
 import { diskUsage, folderBytes } from './disk-usage.ts';
 import { makeAuthorization, makeNetworkDrivers, makeRuntime, makeRuntimes, makeSnapshotter, pickSnapshotter } from './drivers.ts';
 import { databaseEntry, workerEntry } from './entries.ts';
+import { DaemonGcRooms } from './gc-rooms.ts';
 import type { Logger } from './log.ts';
 
 export type Engine = {
@@ -197,8 +200,16 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
       shutdown,
     });
   });
+  const writableBytes = (id: string) => folderBytes(join(store.paths.snapshots, id, 'upper'));
+  const collector = new StoreCollector({
+    store,
+    rooms: new DaemonGcRooms({ snapshotter, containers, volumes, writableBytes }),
+    policy: config.gc,
+    history: new History(join(config.root, 'gc/history.ndjson')),
+  });
   const services: Services = {
     store,
+    collector,
     jobs: store.jobs,
     containers,
     snapshotter,
@@ -224,7 +235,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     bootstrap: (request, { onProgress, signal }) => bootstrap(store, request, onProgress, signal),
     hostReport: () => hostReport(config, chosen, found.remap),
     diskUsage: () => diskUsage(store.paths),
-    writableBytes: (id) => folderBytes(join(store.paths.snapshots, id, 'upper')),
+    writableBytes,
     tmpDir: store.paths.tmp,
     shutdown,
   };

@@ -57,6 +57,7 @@ export const keys: readonly Key[] = [
   key('default-shm-size', 'SIZE', 'size of /dev/shm where a container says nothing (default 64m)'),
   key('seccomp-profile', 'FILE', 'profile of containers that name none, or unconfined (default: built in)'),
   key('conmon', 'PATH', 'container monitor (default: conmon in PATH)'),
+  key('gc', '', 'what garbage collection may remove, and when', { flag: '' }),
   key('registries', '', 'mirrors, certificates and limits of registries, a table for each host', { flag: '' }),
   key('insecure-registries', 'HOST', 'registry that may be spoken to over plain HTTP or with any certificate; may be repeated', {
     flag: 'insecure-registry',

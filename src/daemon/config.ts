@@ -1,6 +1,8 @@
 import { join } from 'node:path';
+import type { GcPolicy } from '../gc/policy.ts';
 import type { SubnetPool } from '../network/subnet-pools.ts';
 import type { RegistryHosts } from '../transport/registry/hosts.ts';
+import { gcPolicy } from './config-gc.ts';
 import { registries } from './config-registries.ts';
 import { type Given, type Lookup, readSources } from './config-sources.ts';
 import * as read from './config-values.ts';
@@ -47,6 +49,8 @@ export type DaemonConfig = {
   seccompProfile: string | undefined;
   /** What is particular about registries, by host. */
   registries: RegistryHosts;
+  /** What the collector may remove, and when. */
+  gc: GcPolicy;
   /** What builds may be allowed with --allow; undefined for the builder's default. */
   buildEntitlements: readonly string[] | undefined;
   network: {
@@ -93,6 +97,7 @@ function build(lookup: Lookup): DaemonConfig {
     conmon: path('conmon'),
     ...containerDefaults(lookup),
     registries: registries(lookup),
+    gc: gcPolicy(lookup),
     buildEntitlements: read.entitlements(lookup('build.entitlements'), 'build.entitlements'),
     network: {
       subnet: read.subnet(lookup('network.subnet')),

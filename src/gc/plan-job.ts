@@ -4,13 +4,13 @@ import { isErrno } from '../base/errors.ts';
 import { reading } from '../store/collect/mark.ts';
 import type { JobContext } from '../store/jobs/context.ts';
 import { type PlanRequest, planCollection } from './plan.ts';
-import type { Plan, Surroundings } from './port.ts';
+import type { GcPlan, Surroundings } from './port.ts';
 import { readView } from './view.ts';
 
 export type PlanParams = PlanRequest & { readonly surroundings: Surroundings };
 
 /** Reads everything at one moment and plans. */
-export function planJob(context: JobContext, { surroundings, ...request }: PlanParams): Plan {
+export function planJob(context: JobContext, { surroundings, ...request }: PlanParams): GcPlan {
   const onNode = () => context.checkpoint();
   const blobs = blobSizes(join(context.paths.blobs, 'sha256'), onNode);
   return reading(context, (database) => planCollection(readView(database, { blobs, surroundings, onNode }), request));

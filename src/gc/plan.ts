@@ -1,6 +1,6 @@
 import { Ledger } from './ledger.ts';
 import { bytesOver, type Disk, type GcPolicy } from './policy.ts';
-import type { KeptItem, Plan, PlannedItem } from './port.ts';
+import type { GcPlan, KeptItem, PlannedItem } from './port.ts';
 import type { Item, View } from './view.ts';
 
 export type PlanRequest = {
@@ -21,7 +21,7 @@ const tiers: readonly Item['kind'][][] = [['projection'], ['blob'], ['result', '
  * What a collection would do now, and why: what nothing refers to always, what a rule lets go at its time, and while space is short what is cheapest to
  * have again. A pure function: the same view, policy and moment give the same plan.
  */
-export function planCollection(view: View, request: PlanRequest): Plan {
+export function planCollection(view: View, request: PlanRequest): GcPlan {
   return new Planning(view, request).plan();
 }
 
@@ -42,7 +42,7 @@ class Planning {
     this.#ledger = new Ledger(view.graph, view.blobs.bytes, request.block);
   }
 
-  plan(): Plan {
+  plan(): GcPlan {
     const { policy, disk, nowMs, id } = this.#request;
     for (const holding of this.#view.held) this.#ledger.add(holding);
     for (const item of this.#view.items) if (item.kind !== 'blob') this.#ledger.add(item);

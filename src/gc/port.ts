@@ -1,12 +1,11 @@
-import type { Hex } from '../oci/digest.ts';
+import type { Collection, GcItemKind, GcPlan, PlannedItem } from '../api-types/gc.ts';
 import type { TreeId } from '../store/model.ts';
 
-/** What can go. `unused` is what nothing refers to any more: trees, objects and blobs that are left over. */
-export type ItemKind = 'projection' | 'blob' | 'result' | 'layer' | 'image' | 'container' | 'volume' | 'cache' | 'log';
+export type { Collection, GcItemKind, GcPlan, KeptItem, PlannedItem } from '../api-types/gc.ts';
 
 /** Something of which the engine's other rooms know whether it can go. */
 export type OutsideItem = {
-  readonly kind: Exclude<ItemKind, 'blob' | 'result' | 'layer' | 'image'>;
+  readonly kind: Exclude<GcItemKind, 'blob' | 'result' | 'layer' | 'image'>;
   readonly id: string;
   readonly name: string;
   readonly bytes: number;
@@ -26,38 +25,23 @@ export type Surroundings = {
   readonly items: readonly OutsideItem[];
 };
 
-export type PlannedItem = {
-  readonly kind: ItemKind | 'unused';
-  readonly id: string;
-  readonly name: string;
-  readonly reason: string;
-  /** What becomes free when it goes after all before it in the plan: what others share is not in it. */
-  readonly bytes: number;
-  readonly lastUsedAtMs: number;
-  /** What has to be done to have it again. */
-  readonly remake: string;
-  /** Of a `result`: the keys under which it is known. */
-  readonly keys?: readonly Hex[] | undefined;
+/** What the other rooms know and do. */
+export interface GcRooms {
+  surroundings(): Promise<Surroundings>;
+  /** Undefined when it is gone; else why it stays. */
+  remove(item: PlannedItem, plannedAtMs: number): Promise<string | undefined>;
+}
+
+export type PlanOptions = {
+  /** Go on until this much is free, whatever the marks say. */
+  readonly wantedBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
 };
 
-/** What stays though space is short. */
-export type KeptItem = {
-  readonly kind: ItemKind;
-  readonly id: string;
-  readonly name: string;
-  readonly reason: string;
-  readonly bytes: number;
-};
-
-export type Plan = {
-  readonly id: string;
-  readonly createdAtMs: number;
-  readonly disk: { readonly totalBytes: number; readonly freeBytes: number };
-  /** What must become free to come down to the low mark; 0 below the high one. */
-  readonly wantedBytes: number;
-  readonly items: readonly PlannedItem[];
-  readonly bytes: number;
-  /** What is still missing when all of the plan is done, and who holds it, the largest first. */
-  readonly missingBytes: number;
-  readonly kept: readonly KeptItem[];
-};
+export interface Collector {
+  plan(options?: PlanOptions): Promise<GcPlan>;
+  /** Does a plan that was made before, or what it would plan now. NotFound `PLAN_NOT_FOUND`. What was used since stays. */
+  run(options: PlanOptions & { planId?: string | undefined; cause: string }): Promise<Collection>;
+  /** The latest first. */
+  history(): Promise<Collection[]>;
+}

@@ -3,11 +3,11 @@ import type { Hex } from '../oci/digest.ts';
 import { Graph } from '../store/collect/graph.ts';
 import type { ImageOrigin, KnownLayer } from '../store/port.ts';
 import type { Holding } from './ledger.ts';
-import type { ItemKind, Surroundings } from './port.ts';
+import type { GcItemKind, Surroundings } from './port.ts';
 
 /** Something that can go or is held, with what it holds. */
 export type Item = Holding & {
-  readonly kind: ItemKind;
+  readonly kind: GcItemKind;
   readonly id: string;
   readonly name: string;
   readonly createdAtMs: number;
@@ -72,7 +72,7 @@ function outside(item: Surroundings['items'][number]): Item {
   };
 }
 
-const remakes: Record<ItemKind, string> = {
+const remakes: Record<GcItemKind, string> = {
   projection: 'it is made again at the next start of a container, in less than a second',
   blob: 'a registry has it',
   result: 'the step runs again',

@@ -50,6 +50,10 @@ export interface Snapshotter {
   endViews(user: string): Promise<void>;
   /** Who has views that an earlier engine made. */
   viewUsers(): Promise<string[]>;
+  /** Trees that a snapshot or a view needs, and whose it is. */
+  usedTrees(): Promise<{ tree: TreeId; by: string }[]>;
+  /** Derived forms: the tree, bytes of blocks, and when it was last used. */
+  projections(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]>;
   /** Ids, also of those whose making a crash cut short: `remove` takes them away. */
   list(): Promise<string[]>;
   /**

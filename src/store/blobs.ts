@@ -1,10 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { access, type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../base/errors.ts';
 import { type Digest, digestOf, type Hex, hexOf, newHash } from '../oci/digest.ts';
+import type { DatabaseClient } from './database/client.ts';
 import type { Blobs, StorePaths } from './port.ts';
+
+/** Long enough for anybody who found it to have said so in a lease or a record. */
+const lookedMs = 10 * 60_000;
+const lookedLimit = 100_000;
 
 type Expected = { digest?: Digest; sizeBytes?: number };
 
@@ -12,8 +17,13 @@ type Expected = { digest?: Digest; sizeBytes?: number };
 export class FsBlobs implements Blobs {
   readonly #folder: string;
   readonly #tmp: string;
+  readonly #database: DatabaseClient;
+  /** When each was last looked for or put, on the monotonic clock: whoever did is about to rely on it. */
+  readonly #looked = new Map<Digest, number>();
+  readonly #removing = new Map<Digest, Promise<void>>();
 
-  constructor(paths: StorePaths) {
+  constructor(paths: StorePaths, database: DatabaseClient) {
+    this.#database = database;
     this.#folder = join(paths.blobs, 'sha256');
     this.#tmp = paths.tmp;
   }
@@ -23,6 +33,8 @@ export class FsBlobs implements Blobs {
   }
 
   async has(digest: Digest): Promise<boolean> {
+    this.#look(digest);
+    await this.#removing.get(digest);
     try {
       await access(this.path(digest));
       return true;
@@ -40,12 +52,50 @@ export class FsBlobs implements Blobs {
     const temporary = join(this.#tmp, `blob-${randomBytes(8).toString('hex')}`);
     try {
       const written = await this.#write(temporary, source, expected, options.signal);
+      this.#look(written.digest);
+      await this.#removing.get(written.digest);
       await rename(temporary, this.path(written.digest));
       await syncFolder(this.#folder);
       return written;
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
+    }
+  }
+
+  async list(): Promise<Digest[]> {
+    const names = await readdir(this.#folder);
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => digestOf(name as Hex));
+  }
+
+  async remove(digests: readonly Digest[], options: { though?: 'named' } = {}): Promise<Digest[]> {
+    const { promise: removed, resolve } = Promise.withResolvers<void>();
+    const idle = digests.filter((digest) => !this.#wasLookedFor(digest) && !this.#removing.has(digest));
+    // From here on, whoever looks for one of them waits until it is decided.
+    for (const digest of idle) this.#removing.set(digest, removed);
+    try {
+      const { leased, named } = await this.#database.call('blobsInUse', idle);
+      const used = new Set(options.though === 'named' ? leased : [...leased, ...named]);
+      const gone = idle.filter((digest) => !used.has(digest));
+      for (const digest of gone) await rm(this.path(digest), { force: true });
+      return gone;
+    } finally {
+      for (const digest of idle) this.#removing.delete(digest);
+      resolve();
+    }
+  }
+
+  #wasLookedFor(digest: Digest): boolean {
+    const at = this.#looked.get(digest);
+    return at !== undefined && performance.now() - at < lookedMs;
+  }
+
+  #look(digest: Digest): void {
+    this.#looked.delete(digest);
+    this.#looked.set(digest, performance.now());
+    for (const [oldest, at] of this.#looked) {
+      if (performance.now() - at < lookedMs && this.#looked.size <= lookedLimit) return;
+      this.#looked.delete(oldest);
     }
   }
 

@@ -54,10 +54,10 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
         await database.close();
         unlock();
       });
-      const blobs = new FsBlobs(paths);
       const actions = new StoredActions(database);
       const layers = new StoredLayers(database);
-      const sweeper = new StoreSweeper({ database, jobs, leases, empty: trees.empty.id });
+      const blobs = new FsBlobs(paths, database);
+      const sweeper = new StoreSweeper({ database, jobs, leases, blobs, empty: trees.empty.id });
       return { paths, jobs, trees, images, blobs, layers, leases, uses, actions, sweeper, close, [Symbol.asyncDispose]: close };
     } catch (error) {
       await database.close();

@@ -227,6 +227,13 @@ export interface Blobs {
     options?: { signal?: AbortSignal },
   ): Promise<{ digest: Digest; sizeBytes: number }>;
   read(digest: Digest): AsyncIterable<Uint8Array>;
+  /** Every blob's digest. */
+  list(): Promise<Digest[]>;
+  /**
+   * For the collector: gives those that went. One stays when somebody looked for it within the last minutes, or leased it; or, unless `though` is
+   * `named`, when an image or a layer names it.
+   */
+  remove(digests: readonly Digest[], options?: { though?: 'named' }): Promise<Digest[]>;
 }
 
 /**
@@ -286,7 +293,7 @@ export interface Actions {
 }
 
 /** What a sweep removed. `bytes` is what the objects took on disk. */
-export type Sweep = { trees: number; nodes: number; objects: number; bytes: number };
+export type Sweep = { trees: number; nodes: number; objects: number; blobs: number; bytes: number };
 
 /** Takes away what no image, layer, result of a build, lease or job refers to any more. */
 export interface Sweeper {
@@ -300,6 +307,9 @@ export interface Sweeper {
     signal?: AbortSignal | undefined;
     onProgress?: ((progress: Sweep) => void) | undefined;
   }): Promise<Sweep>;
+  /** Removes results of builds but those used after `sinceMs`; false when one of them was. */
+  forgetResults(keys: readonly Hex[], sinceMs: number): Promise<boolean>;
+  forgetLayer(digest: Digest): Promise<void>;
 }
 
 export interface Store extends AsyncDisposable {

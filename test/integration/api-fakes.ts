@@ -163,6 +163,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
     searchImages: () => Promise.reject(new EngineError('Internal', 'NOT_FAKED', 'searchImages was not expected')),
     networks: partial('networks', {}),
     volumes: partial('volumes', {}),
+    collector: partial('collector', {}),
     events: new EventBus(),
     info: {
       version: '0.0.0-test',

@@ -76,6 +76,14 @@ export class DirectorySnapshotter implements Snapshotter {
 
   async project(): Promise<void> {}
 
+  async usedTrees(): Promise<{ tree: TreeId; by: string }[]> {
+    return [];
+  }
+
+  async projections(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]> {
+    return [];
+  }
+
   async discardProjection(): Promise<boolean> {
     return true;
   }

@@ -1,8 +1,9 @@
+import type { GcRunRequest } from '../../api-types/gc.ts';
 import type { NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest } from '../../api-types/network.ts';
 import type { BootstrapRequest, RunRequest } from '../../api-types/own.ts';
 import type { AuthConfig, CopyBody } from '../../api-types/registry.ts';
 import type { VolumeCreateRequest } from '../../api-types/volume.ts';
-import { anything, boolean, type Check, integer, isPlainObject, list, object, record, requireField, string } from '../decode.ts';
+import { anything, boolean, type Check, integer, isPlainObject, list, object, record, requireField, string, unsigned } from '../decode.ts';
 import { invalid } from '../errors.ts';
 import { createContainer } from './container.ts';
 import { endpoint } from './endpoint.ts';
@@ -97,6 +98,8 @@ export const runRequest: Check<RunRequest> = (value, field) => {
 };
 
 export const consoleSize = size;
+
+export const gcRunRequest: Check<GcRunRequest> = object({ plan: string, want: unsigned });
 
 const bootstrapFields = object({
   distribution: string,

@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError } from '../../base/errors.ts';
 import { isMountPoint, listMounts, mountFilesystem, unmountIfMounted } from '../../kernel/mount.ts';
@@ -87,6 +87,17 @@ class ErofsProjections implements Projections {
     this.#mounted.set(tree, image.info);
     this.#dropLongUnused();
     return { info: image.info, directory, data };
+  }
+
+  async list(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]> {
+    const { erofs } = this.#store.paths;
+    const images = (await readdir(erofs)).filter((name) => /^[0-9a-f]{64}\./.test(name));
+    const found = await Promise.all(images.map(async (name) => ({ name, stat: await stat(join(erofs, name)).catch(() => undefined) })));
+    return found.flatMap(({ name, stat: known }) =>
+      known === undefined
+        ? []
+        : [{ tree: name.slice(0, 64) as TreeId, bytes: known.blocks * 512, lastUsedAtMs: Math.max(known.mtimeMs, known.atimeMs) }],
+    );
   }
 
   /** Always can: a mounted overlay keeps the image alive, and one made later has the same inodes. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineError, isErrno } from '../../base/errors.ts';
 import type { TreeId } from '../../store/model.ts';
@@ -48,6 +48,15 @@ class Checkouts implements Projections {
     }
     await rm(grave, { recursive: true, force: true });
     return true;
+  }
+
+  /** What a checkout takes beside the inodes that it shares is not known. */
+  async list(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]> {
+    const folder = join(this.#store.paths.inodes, 'trees');
+    const trees = new Set(listFolders(folder).map((name) => name.slice(0, 64) as TreeId));
+    return Promise.all(
+      [...trees].map(async (tree) => ({ tree, bytes: 0, lastUsedAtMs: (await stat(checkoutFolder(this.#store.paths, tree))).mtimeMs })),
+    );
   }
 
   #isUsed(tree: TreeId): boolean {

@@ -152,6 +152,19 @@ export class OverlaySnapshotter implements Snapshotter {
     return this.#views.strangers();
   }
 
+  async usedTrees(): Promise<{ tree: TreeId; by: string }[]> {
+    const { snapshots } = this.#store.paths;
+    const ofSnapshots = listFolders(snapshots).flatMap((id) => {
+      const tree = readRecord(snapshotPaths(snapshots, id))?.tree;
+      return tree === undefined ? [] : [{ tree, by: id }];
+    });
+    return [...ofSnapshots, ...this.#views.all()];
+  }
+
+  projections(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]> {
+    return this.#projections.list();
+  }
+
   async list(): Promise<string[]> {
     return listFolders(this.#store.paths.snapshots);
   }

@@ -18,6 +18,8 @@ export interface Projections {
   lower(tree: TreeId, options?: JobOptions): Promise<Lower>;
   /** Removes a tree's derived form; false when a snapshot still needs it. */
   discard(tree: TreeId): Promise<boolean>;
+  /** All there are: bytes of blocks, and when each was made or last used. */
+  list(): Promise<{ tree: TreeId; bytes: number; lastUsedAtMs: number }[]>;
   close(): Promise<void>;
 }
 

@@ -54,6 +54,10 @@ export class Views {
     return target;
   }
 
+  all(): { tree: TreeId; by: string }[] {
+    return namesIn(this.#directory).flatMap((by) => namesIn(join(this.#directory, by)).map((tree) => ({ tree: tree as TreeId, by })));
+  }
+
   end(user: string): void {
     this.#own.delete(user);
     for (const name of namesIn(join(this.#directory, user))) this.#close(join(this.#directory, user, name));

@@ -103,15 +103,15 @@ export function collectOperations(database: DatabaseSync, activity: Activity) {
     removeLayer(digest: Digest): void {
       deleteLayer.run(digest);
     },
-    /** Of these blobs, those that an image, a layer's table or a lease names. */
-    blobsInUse(blobs: readonly Digest[]): Digest[] {
-      const used = new Set<string>(leasedBlobs.all().map(({ key }) => String(key)));
+    /** Which of these blobs a lease names, and which an image or a layer. */
+    blobsInUse(blobs: readonly Digest[]): { leased: Digest[]; named: Digest[] } {
+      const leased = new Set<string>(leasedBlobs.all().map(({ key }) => String(key)));
+      const named = new Set<string>(layerTables.all().map(({ table }) => String(table)));
       for (const { record } of imageRecords.all()) {
         const { origin } = JSON.parse(String(record)) as ImageRecord;
-        if (origin !== undefined) for (const blob of blobsOf(origin)) used.add(blob);
+        if (origin !== undefined) for (const blob of blobsOf(origin)) named.add(blob);
       }
-      for (const { table } of layerTables.all()) used.add(String(table));
-      return blobs.filter((blob) => used.has(blob));
+      return { leased: blobs.filter((blob) => leased.has(blob)), named: blobs.filter((blob) => named.has(blob)) };
     },
     /** Rows of trees that nothing refers to. */
     removeTrees(ids: Uint8Array, notes: readonly SharedArrayBuffer[]): number {

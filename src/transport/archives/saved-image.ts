@@ -35,7 +35,10 @@ export async function projectImage(
   projection: Projection,
 ): Promise<SavedImage> {
   const { store } = context.parts;
-  const kept = projection.layers === undefined ? await storedForm(store, record, { index: projection.chunked === true || record.platforms !== undefined }) : undefined;
+  const kept =
+    projection.layers === undefined
+      ? await storedForm(store, record, { index: projection.chunked === true || record.platforms !== undefined })
+      : undefined;
   const isWhole = kept !== undefined && (projection.chunked !== true || kept.manifests.length > 0);
   if (isWhole) return { references, ...savedOf(store, kept) };
   if (projection.layers === undefined && projection.chunked !== true) return { references, ...(await fromTree(context, record)) };

@@ -25,7 +25,9 @@ export async function pushImage(parts: MakingParts, request: PushRequest, option
   await using lease = await parts.store.leases.acquire({ purpose: 'push' });
   await lease.add('image', request.image.id);
   const push: Push = { parts, request, repository, tag, lease, options };
-  const kept = isFree(request) ? await asBefore(parts, request, { ...options, index: request.form !== 'oci' || request.image.platforms !== undefined }) : undefined;
+  const kept = isFree(request)
+    ? await asBefore(parts, request, { ...options, index: request.form !== 'oci' || request.image.platforms !== undefined })
+    : undefined;
   if (kept !== undefined) {
     if (request.explainOnly) return told(kept, 0);
     try {
