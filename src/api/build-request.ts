@@ -5,8 +5,8 @@ import { EngineError } from '../base/errors.ts';
 import type { BuildContext, BuildRequest } from '../build/port.ts';
 import { parseAttestation } from '../oci/attest-options.ts';
 import { canonical, parseReference, withDefaultTag } from '../oci/reference.ts';
-import { decodeSteps } from './build-steps.ts';
 import type { BuildContexts } from './build-contexts.ts';
+import { decodeSteps } from './build-steps.ts';
 import { integer, isPlainObject, list, nullable, object, record, requireField, string } from './decode.ts';
 import { invalid, unsupported } from './errors.ts';
 import type { Query } from './query.ts';
@@ -78,7 +78,10 @@ function isAsked(query: Query, name: string): boolean {
 }
 
 /** What `X-Slipway-Context` names: a folder, once it is known to be the one that the client sees, or a tree that was sent; undefined without the header. */
-export async function sharedContext(headers: IncomingHttpHeaders, contexts: Pick<BuildContexts, 'context'>): Promise<BuildContext | undefined> {
+export async function sharedContext(
+  headers: IncomingHttpHeaders,
+  contexts: Pick<BuildContexts, 'context'>,
+): Promise<BuildContext | undefined> {
   const header = headers['x-slipway-context'];
   if (header === undefined) return undefined;
   const given = parseContextHeader(String(header));

@@ -43,7 +43,7 @@ export type ContainerPaths = (id: string) => { hosts: string; hostname: string; 
 
 /** Everything the routes call. The composition root makes it; tests make it of fakes. */
 export type Services = {
-  store: Pick<Store, 'images' | 'trees' | 'uses'>;
+  store: Pick<Store, 'images' | 'leases' | 'trees' | 'uses'>;
   containers: Containers;
   snapshotter: Pick<Snapshotter, 'name' | 'capture' | 'changes'>;
   jobs: Jobs;

@@ -2,13 +2,16 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildPruneResponse } from '../../api-types/system.ts';
 import type { BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
+import { BuildContexts } from '../build-contexts.ts';
 import { buildDebugRoutes, DebuggedSteps } from '../build-debug.ts';
 import { BuildDefinitions } from '../build-definitions.ts';
 import { BuildInputs } from '../build-inputs.ts';
 import { type BuildOutput, ClassicOutput, LinesOutput } from '../build-output.ts';
 import { checkIgnored, decodeBuild, sharedContext } from '../build-request.ts';
+import { CarriedAgents } from '../carried-agents.ts';
 import { invalid } from '../errors.ts';
 import { Filters } from '../filters.ts';
+import { hijackSocket, wantsUpgrade } from '../hijack.ts';
 import { tellImage } from '../image-events.ts';
 import { tellPruned } from '../prune.ts';
 import { Query } from '../query.ts';
@@ -20,11 +23,14 @@ import { speaks } from '../version.ts';
 
 /** Builds that their client gave an id, so that it can cancel them. */
 type Running = Map<string, AbortController>;
+type Named = { Params: { id: string } };
 
 export function buildRoutes(app: FastifyInstance, services: Services): void {
   const running: Running = new Map();
   const definitions = new BuildDefinitions();
-  const inputs = new BuildInputs();
+  const contexts = new BuildContexts(services);
+  const agents = new CarriedAgents();
+  const inputs = new BuildInputs({ contexts, agents });
   const debugged = new DebuggedSteps();
   buildDebugRoutes(app, services, debugged);
   const overSession = sessionBuilds(services, (id) => cancellable(running, id));
@@ -37,6 +43,25 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
     return reply.code(201).send({ id: await inputs.receive(request.body) });
   });
 
+  // A connection that waits to become one to the client's ssh agent.
+  app.post<Named>('/slipway/build-agents/:id', async (request, reply) => {
+    if (!wantsUpgrade(request, 'slipway-agent')) throw invalid('UPGRADE_REQUIRED', 'this route needs the header Upgrade: slipway-agent');
+    agents.offer(request.params.id, await hijackSocket(request, reply, services.shutdown, 'slipway-agent'));
+  });
+
+  app.post('/slipway/build-contexts', async (request, reply) => {
+    return reply.code(201).send(await contexts.offer({ body: request.body, signal: requestSignal(reply, services.shutdown) }));
+  });
+
+  app.post<Named>('/slipway/build-contexts/:id/contents', async (request, reply) => {
+    await contexts.take(request.params.id, { body: request.body, signal: requestSignal(reply, services.shutdown) });
+    return reply.code(204).send();
+  });
+
+  app.post<Named>('/slipway/build-contexts/:id/finish', async (request, reply) => {
+    return reply.code(201).send(await contexts.finish(request.params.id, requestSignal(reply, services.shutdown)));
+  });
+
   app.post('/build', async (request, reply) => {
     const query = new Query(request.query);
     if (query.string('version') === '2' && services.buildkit !== undefined) return overSession(request, reply, query);
@@ -47,7 +72,7 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
     const output = outputOf(request, query);
     using cancellation = cancellable(running, query.string('buildid'));
     const signal = AbortSignal.any([requestSignal(reply, services.shutdown), cancellation.signal]);
-    const shared = await sharedContext(request.headers);
+    const shared = await sharedContext(request.headers, contexts);
     if (shared !== undefined) return runBuild(services, reply, { ...recipe, context: shared }, { output, warnings, signal, debug });
     await using upload = await receiveUpload(request.body, services.tmpDir, signal);
     await runBuild(services, reply, { ...recipe, context: { kind: 'tar', file: upload.file } }, { output, warnings, signal, debug });

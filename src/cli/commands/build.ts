@@ -15,8 +15,10 @@ import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
+import { sendFolder } from '../build/send-folder.ts';
+import { type SendingTold, toldSending } from '../build/sending.ts';
 import { stepFlags, stepQuery } from '../build/step-flags.ts';
-import { emptyTar, tarContext } from '../build/upload.ts';
+import { emptyTar } from '../build/upload.ts';
 import type { CallOptions, Query } from '../client/client.ts';
 import type { Response } from '../client/connection.ts';
 import { readToResult } from '../client/lines.ts';
@@ -108,7 +110,10 @@ export const build = defineCommand({
       close: () => shown.close(),
     };
     const stop = onInterrupt(progress);
+    using inputs = new DisposableStack();
     try {
+      const sent = inputs.use(await sendInputs(context, flags, stop.signal));
+      const told = toldSending(progress);
       const response = await requestBuild(context, source, {
         query: {
           ...buildQuery(flags, context.env),
@@ -116,10 +121,11 @@ export const build = defineCommand({
           debug: debugged === undefined ? undefined : 1,
           dockerfile: source.dockerfile.name,
           definition: source.definition,
-          inputs: await sendInputs(context.client, flags, context.env),
+          inputs: sent.id,
           slipwayOutput: flags.check ? 'check' : output !== undefined && isFilesOnly(output) ? 'tree' : undefined,
         },
         signal: stop.signal,
+        told,
       });
       const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
       if (flags.check) return tellOfCheck(context, notes.warnings);
@@ -230,11 +236,11 @@ export function parseBuildArgs(texts: readonly string[], env: NodeJS.ProcessEnv)
   return args;
 }
 
-/** In place when the daemon sees the folder; else, at its 412, as a tar. */
+/** In place when the daemon sees the folder; else, at its 412, what it lacks of it is sent before. */
 async function requestBuild(
   engine: Context,
   { context, dockerfile }: { context: BuildContext; dockerfile: Dockerfile },
-  options: CallOptions,
+  { told, ...options }: CallOptions & { signal: AbortSignal; told: SendingTold },
 ): Promise<Response> {
   const { client } = engine;
   const headers: Record<string, string> = { Accept: buildMediaType, ...allAuthsHeader(engine) };
@@ -247,11 +253,11 @@ async function requestBuild(
     ...options,
     headers: { ...headers, 'X-Slipway-Context': asciiJson(context.shared) },
   });
-  if (shared.status === 412) {
-    shared.close();
-    return send(tarContext(context.path, dockerfile.name));
-  }
-  return client.check(shared);
+  if (shared.status !== 412) return client.check(shared);
+  shared.close();
+  const inside = dockerfile.text === undefined ? dockerfile.name : '';
+  const { tree } = await told(() => sendFolder(engine, { folder: context.path, dockerfile: inside, signal: options.signal }));
+  return client.call('POST', '/build', { ...options, headers: { ...headers, 'X-Slipway-Context': asciiJson({ tree }) } });
 }
 
 /** Headers are bytes: what is not ASCII is escaped. */
