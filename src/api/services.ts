@@ -1,4 +1,5 @@
 import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
+import type { BuildCacheMounts } from '../build/cache/port.ts';
 import type { Builder, BuildRecords } from '../build/port.ts';
 import type { BuildKit } from '../buildkit/port.ts';
 import type { LogReader } from '../logging/port.ts';
@@ -50,6 +51,8 @@ export type Services = {
   logs: LogReader;
   builder: Builder;
   builds: BuildRecords;
+  /** Undefined where steps have no caches of their own. */
+  buildCaches?: BuildCacheMounts | undefined;
   /** Undefined where BuildKit's protocol is not served: clients then use the classic builder. */
   buildkit?: BuildKit | undefined;
   archives: Archives;

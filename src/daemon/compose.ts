@@ -190,6 +190,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     return new BuildKitServer({
       store,
       builder: recorded,
+      caches: builder.cacheMounts,
       archives,
       transfers,
       worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
@@ -205,6 +206,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     logs,
     builder: recorded,
     builds,
+    buildCaches: builder.cacheMounts,
     buildkit,
     archives,
     registries,

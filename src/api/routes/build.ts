@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BuildPruneResponse } from '../../api-types/system.ts';
-import type { BuildRequest } from '../../build/port.ts';
+import type { BuildEvent, BuildRequest } from '../../build/port.ts';
 import { familiar, parseReference } from '../../oci/reference.ts';
 import { BuildContexts } from '../build-contexts.ts';
 import { buildDebugRoutes, DebuggedSteps } from '../build-debug.ts';
@@ -20,6 +20,10 @@ import { sessionBuilds } from '../session-builds.ts';
 import { ResponseStream, requestSignal } from '../stream.ts';
 import { receiveUpload } from '../upload.ts';
 import { speaks } from '../version.ts';
+import { pruneCacheMounts } from './build-caches.ts';
+
+/** Of a build's answer, that its client has not taken: what a step says beyond that is left out. */
+const waitingMost = 8 << 20;
 
 /** Builds that their client gave an id, so that it can cancel them. */
 type Running = Map<string, AbortController>;
@@ -80,16 +84,17 @@ export function buildRoutes(app: FastifyInstance, services: Services): void {
 
   app.post('/build/prune', async (request): Promise<BuildPruneResponse> => {
     const query = new Query(request.query);
-    Filters.parse(query, ['description', 'id', 'inuse', 'parent', 'private', 'shared', 'type', 'unused-for', 'until']);
+    const filters = Filters.parse(query, ['description', 'id', 'inuse', 'parent', 'private', 'shared', 'type', 'unused-for', 'until']);
     for (const name of ['keep-storage', 'reserved-space', 'max-used-space', 'min-free-space']) {
       const text = query.string(name);
       if (text !== undefined && !/^-?\d+$/.test(text)) {
         throw invalid('PARAMETER_INVALID', `${name} is in bytes and expects an integer, got ${text.slice(0, 100)}`);
       }
     }
-    // What builds keep for each other are trees, which the collector takes: there is no cache apart from them.
-    tellPruned(services.events, 'builder', 0);
-    return { CachesDeleted: null, SpaceReclaimed: 0 };
+    // What else builds keep for each other are trees, which the collector takes.
+    const { keys, bytes } = await pruneCacheMounts(services.buildCaches, { all: query.boolean('all'), types: filters.get('type') });
+    tellPruned(services.events, 'builder', bytes);
+    return { CachesDeleted: keys.length === 0 ? null : keys, SpaceReclaimed: bytes };
   });
 
   app.post('/build/cancel', async (request, reply) => {
@@ -146,6 +151,7 @@ async function runBuild(
 ): Promise<void> {
   let stream: ResponseStream | undefined;
   let warned = false;
+  let droppedBytes = 0;
   const send = (text: string) => {
     if (text === '') return;
     stream ??= new ResponseStream(reply, services.shutdown, output.contentType);
@@ -153,9 +159,19 @@ async function runBuild(
     warned = true;
     stream.post(text);
   };
+  /** A client that reads more slowly than a step writes misses some of it; the build's log has all. */
+  const tell = (event: BuildEvent) => {
+    if (event.kind === 'output' && (stream?.waitingBytes ?? 0) > waitingMost) {
+      droppedBytes += event.data.length;
+      return;
+    }
+    if (droppedBytes > 0) send(output.event(droppedNote(droppedBytes)));
+    droppedBytes = 0;
+    send(output.event(event));
+  };
   try {
     const watched = debug === undefined ? build : { ...build, debug: debug.ofBuild((line) => send(output.debug(line))) };
-    const result = await services.builder.build(watched, { onEvent: (event) => send(output.event(event)), signal });
+    const result = await services.builder.build(watched, { onEvent: tell, signal });
     tellBuilt(services, build, result.image);
     send(output.result(result, build));
   } catch (error) {
@@ -169,4 +185,11 @@ function tellBuilt({ events }: Services, build: BuildRequest, image: Parameters<
   if (image === undefined) return;
   tellImage(events, 'create', image, image.id);
   for (const tag of build.tags) tellImage(events, 'tag', image, familiar(parseReference(tag)));
+}
+
+function droppedNote(bytes: number): BuildEvent {
+  return {
+    kind: 'warning',
+    message: `${bytes} bytes of output were left out here: they came faster than they were read. "slipway build logs" has them`,
+  };
 }

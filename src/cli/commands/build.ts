@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
 import { parseReference } from '../../oci/reference.ts';
@@ -29,6 +29,7 @@ import { formatFlag } from '../format/listing.ts';
 import { cut, parseLabels } from '../parse/key-values.ts';
 import { allAuthsHeader } from '../registry/headers.ts';
 import { pushImage, tellPushed } from '../transfer/push.ts';
+import { buildCaches } from './build-caches.ts';
 import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
@@ -79,7 +80,7 @@ const flags = {
 type Flags = Values<typeof flags>;
 
 export const build = defineCommand({
-  args: '<PATH|-|ls|inspect|logs> [BUILD]',
+  args: '<PATH|-|ls|inspect|logs|caches> [BUILD...]',
   summary: 'Build an image from a Dockerfile, or from what a module describes',
   examples: [
     ['build -t web:2 .', 'the current folder'],
@@ -87,9 +88,13 @@ export const build = defineCommand({
     ['build -o type=local,dest=out .', 'files instead of an image'],
     ['build -f build.ts .', 'what a module of TypeScript describes'],
     ['build ls', 'builds of the past; "build inspect ID" and "build logs ID" tell more (a folder of such a name is ./ls)'],
+    ['build caches ls', 'what RUN --mount=type=cache keeps; "rm", "export" and "import" go on from there'],
   ],
   flags,
-  async run(context, flags, [place = '', build]) {
+  async run(context, flags, [place = '', build, ...more]) {
+    if (place === 'caches' && (build !== undefined || !existsSync(place)))
+      return buildCaches(context, flags, build === undefined ? [] : [build, ...more]);
+    if (more.length > 0) throw usageError(`"slipway build" takes one folder, not "${place}", "${build}" and "${more[0]}"`);
     if (await tellOfBuilds(context, flags, place, build)) return;
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);
     if (output !== undefined) checkOutput(context, output);
