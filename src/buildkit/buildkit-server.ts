@@ -27,8 +27,6 @@ export type BuildKitOptions = {
   caches?: BuildCacheMounts | undefined;
   archives: Pick<Archives, 'save' | 'exportTree'>;
   transfers: Pick<Transfers, 'push'>;
-  /** Without it there is nothing to prune. */
-  caches?: Pick<BuildCacheMounts, 'list' | 'remove'> | undefined;
   worker: WorkerFacts;
   onImage: ImageMade;
   shutdown: AbortSignal;
@@ -41,7 +39,7 @@ export class BuildKitServer implements BuildKit {
   readonly #solver: SolveRunner;
   readonly #server: GrpcServer;
 
-  constructor({ store, builder, caches, archives, transfers, caches, worker, onImage, shutdown }: BuildKitOptions) {
+  constructor({ store, builder, caches, archives, transfers, worker, onImage, shutdown }: BuildKitOptions) {
     const memory = new FolderMemory(join(store.paths.root, 'build/session-folders.json'));
     const files = new SessionFiles({ store, memory });
     const exporters = new Exporters({ store, archives, transfers, files, onImage });
