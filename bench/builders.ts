@@ -19,17 +19,17 @@ export type Builder = AsyncDisposable & {
   processes(): number[];
 };
 
-/** `peer`: whose rows this one's are compared with. */
-export type BuilderKind = { name: string; open(): Promise<Builder>; peer?: string; aims: boolean };
+/** `peer`: whose rows this one's are compared with. `aims`: whether its times are held against the project's. */
+export type BuilderKind = { name: string; open(): Promise<Builder>; peer?: string; ours: boolean; aims: boolean };
 
 /** Ours by our command line and by Docker's with buildx; Docker with the BuildKit that it has inside; Podman. */
 export function builderKinds(options: { docker: boolean; podman: boolean }): BuilderKind[] {
   const peer = options.docker ? { peer: 'docker' } : {};
   return [
-    { name: 'slipway', open: openSlipway, aims: true, ...peer },
-    ...(existsSync(fetchedBuildx) ? [{ name: 'slipway by docker buildx', open: openBuildx, aims: false, ...peer }] : []),
-    ...(options.docker ? [{ name: 'docker', open: openDocker, aims: false }] : []),
-    ...(options.podman && BenchPodman.installed ? [{ name: 'podman', open: openPodman, aims: false, ...peer }] : []),
+    { name: 'slipway', open: openSlipway, ours: true, aims: true, ...peer },
+    ...(existsSync(fetchedBuildx) ? [{ name: 'slipway by docker buildx', open: openBuildx, ours: true, aims: false, ...peer }] : []),
+    ...(options.docker ? [{ name: 'docker', open: openDocker, ours: false, aims: false }] : []),
+    ...(options.podman && BenchPodman.installed ? [{ name: 'podman', open: openPodman, ours: false, aims: false, ...peer }] : []),
   ];
 }
 

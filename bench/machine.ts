@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
+import { buildxVersion } from './builders.ts';
 import { dockerClient } from './docker.ts';
 import { runParent } from './engine.ts';
 
@@ -43,6 +44,7 @@ export async function describeMachine(docker: string | undefined): Promise<Recor
     crun: firstLine('crun', ['--version']),
     runc: firstLine('runc', ['--version']),
     podman: firstLine('podman', ['--version']),
+    buildx: await buildxVersion(),
     'docker-registry': firstLine('docker-registry', ['--version']),
     zstd: firstLine('zstd', ['--version']),
     conmon: firstLine('conmon', ['--version']),

@@ -89,3 +89,20 @@ export type AttestationAnswer = {
 
 /** A line of GET /slipway/builds/{id}/log: what the build told, and when, in milliseconds since its start. */
 export type BuildLogLine = Exclude<BuildLine, { kind: 'result' | 'error' | 'debug' }> & { atMs: number };
+
+/** GET /slipway/build-caches: a cache of `RUN --mount=type=cache`. Times are milliseconds of Unix time. */
+export type BuildCacheAnswer = {
+  key: string;
+  id: string;
+  platform: string;
+  sharing: 'shared' | 'private' | 'locked';
+  createdAtMs: number;
+  lastUsedAtMs: number;
+  uses: number;
+  inUse: boolean;
+  /** Of blocks on disk. */
+  sizeBytes: number;
+  files: number;
+  /** The tree that it was when it was last taken into the store. */
+  tree?: string | undefined;
+};

@@ -7,6 +7,7 @@ import { invalid, isExpected, toHttpError } from './errors.ts';
 import { isTooSlow, type JsonLimits, parseJson, readJson } from './json-body.ts';
 import { archiveRoutes } from './routes/archive.ts';
 import { buildRoutes } from './routes/build.ts';
+import { buildCacheRoutes } from './routes/build-caches.ts';
 import { buildkitRoutes } from './routes/buildkit.ts';
 import { containerIoRoutes } from './routes/container-io.ts';
 import { containerLifecycleRoutes } from './routes/container-lifecycle.ts';
@@ -51,6 +52,7 @@ const routeFamilies = [
   imageRoutes,
   imageTransferRoutes,
   buildRoutes,
+  buildCacheRoutes,
   buildkitRoutes,
   networkRoutes,
   volumeRoutes,

@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { isAbsolute } from 'node:path';
-import { Readable } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import { EngineError } from '../base/errors.ts';
 import { parseCacheExport, parseCacheImport } from '../build/cache/port.ts';
 import { type BuildRequest, GivenSecrets, type NamedContext, type SshAgents } from '../build/port.ts';
 import type { BuildContexts } from './build-contexts.ts';
+import type { CarriedAgents } from './carried-agents.ts';
 import { integer, list, object, record, requireField, string } from './decode.ts';
 import { invalid } from './errors.ts';
 
@@ -17,13 +18,15 @@ const maxBytes = 16 * 1024 * 1024;
 
 type Inputs = Pick<BuildRequest, 'secrets' | 'invalidateSecrets' | 'ssh' | 'contexts' | 'cacheFrom' | 'cacheTo'>;
 type Kept = { readonly inputs: Inputs; readonly timer: NodeJS.Timeout };
+/** What clients send that the daemon does not see: trees, and connections to ssh agents. */
+type Sent = { readonly contexts: Pick<BuildContexts, 'context'>; readonly agents: Pick<CarriedAgents, 'connect'> };
 type Shared = { path: string; dev: number; ino: number };
 
 const shared = object({ path: string, dev: integer, ino: integer });
 const shape = object({
   secrets: record(string),
   invalidate: list(string),
-  ssh: record(shared),
+  ssh: record(object({ path: string, dev: integer, ino: integer, carried: string })),
   contexts: record(object({ folder: shared, image: string, url: string, tree: string })),
   caches: object({ from: list(record(string)), to: list(record(string)) }),
 });
@@ -34,16 +37,15 @@ const shape = object({
  */
 export class BuildInputs {
   readonly #kept = new Map<string, Kept>();
-  readonly #contexts: Pick<BuildContexts, 'context'>;
+  readonly #sent: Sent;
 
-  /** `contexts`: trees that clients sent. */
-  constructor(contexts: Pick<BuildContexts, 'context'>) {
-    this.#contexts = contexts;
+  constructor(sent: Sent) {
+    this.#sent = sent;
   }
 
   /** Gives the id by which a build is to name them. */
   async receive(body: unknown): Promise<string> {
-    const inputs = await decodeInputs(await readJson(body), this.#contexts);
+    const inputs = await decodeInputs(await readJson(body), this.#sent);
     const oldest = this.#kept.keys().next();
     if (this.#kept.size >= most && !oldest.done) this.#forget(oldest.value);
     const id = randomBytes(16).toString('hex');
@@ -83,16 +85,16 @@ async function readJson(body: unknown): Promise<unknown> {
   }
 }
 
-async function decodeInputs(json: unknown, sent: Pick<BuildContexts, 'context'>): Promise<Inputs> {
+async function decodeInputs(json: unknown, sent: Sent): Promise<Inputs> {
   const given = shape(json, 'inputs');
   const secrets = Object.entries(given.secrets ?? {}).map(([id, value]) => [id, Buffer.from(value, 'base64')] as const);
   const contexts: [string, NamedContext][] = [];
   for (const [name, context] of Object.entries(given.contexts ?? {}))
-    contexts.push([name, context.tree === undefined ? await namedContext(name, context) : sent.context(context.tree)]);
+    contexts.push([name, context.tree === undefined ? await namedContext(name, context) : sent.contexts.context(context.tree)]);
   return {
     ...(secrets.length === 0 ? {} : { secrets: new GivenSecrets(secrets) }),
     ...(given.invalidate === undefined || given.invalidate.length === 0 ? {} : { invalidateSecrets: given.invalidate }),
-    ...(given.ssh === undefined ? {} : { ssh: await sharedAgents(given.ssh) }),
+    ...(given.ssh === undefined ? {} : { ssh: await givenAgents(given.ssh, sent) }),
     ...(contexts.length === 0 ? {} : { contexts: Object.fromEntries(contexts) }),
     ...(given.caches?.from === undefined ? {} : { cacheFrom: given.caches.from.map(parseCacheImport) }),
     ...(given.caches?.to === undefined ? {} : { cacheTo: given.caches.to.map(parseCacheExport) }),
@@ -109,19 +111,20 @@ async function namedContext(
   return { kind: 'directory', path: await seen(requireField(folder, field), field, 'isDirectory') };
 }
 
-/** Agents whose sockets the daemon sees at the same place as the client. */
-async function sharedAgents(given: Readonly<Record<string, Partial<Shared>>>): Promise<SshAgents> {
-  const paths = new Map<string, string>();
-  for (const [id, socket] of Object.entries(given)) paths.set(id, await seen(socket, `ssh.${id}`, 'isSocket'));
-  return {
-    async connect(id) {
-      const path = paths.get(id);
-      if (path === undefined) return undefined;
-      const socket = connect(path);
-      await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-      return socket;
-    },
-  };
+/** Agents whose sockets the daemon sees at the same place as the client, and those that the client carries over. */
+async function givenAgents(given: Readonly<Record<string, Partial<Shared> & { carried?: string }>>, { agents }: Sent): Promise<SshAgents> {
+  const found = new Map<string, () => Promise<Duplex>>();
+  for (const [id, { carried, ...socket }] of Object.entries(given)) {
+    const path = carried === undefined ? await seen(socket, `ssh.${id}`, 'isSocket') : '';
+    found.set(id, () => (carried === undefined ? connectTo(path) : agents.connect(carried)));
+  }
+  return { connect: async (id) => found.get(id)?.() };
+}
+
+async function connectTo(path: string): Promise<Duplex> {
+  const socket = connect(path);
+  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  return socket;
 }
 
 async function seen(given: Partial<Shared>, field: string, kind: 'isDirectory' | 'isSocket'): Promise<string> {
@@ -130,6 +133,6 @@ async function seen(given: Partial<Shared>, field: string, kind: 'isDirectory' |
   const stats = await stat(path).catch(() => undefined);
   if (stats?.[kind]() === true && stats.dev === given.dev && stats.ino === given.ino) return path;
   throw new EngineError('Unsupported', 'BUILD_INPUT_NOT_SHARED', `the daemon does not see ${path} of the client`, {
-    hint: kind === 'isSocket' ? 'ssh agents are reached on the same host only.' : 'Copy the folder into the build context.',
+    hint: kind === 'isSocket' ? 'Carry the agent over.' : 'Send the folder.',
   });
 }

@@ -52,7 +52,8 @@ function outputOf(query: Query): BuildRequest['output'] {
 /** Parameters that change nothing in what is built here. */
 const withoutEffect = {
   cgroupparent: 'steps have a control group of their own',
-  cachefrom: 'the cache is keyed by content, whatever image it came from',
+  cachefrom:
+    'results are found by content, and an image carries none of them; caches of other hosts are read with "slipway build --cache-from" and buildx',
   squash: 'an image is one tree in any case',
 } as const;
 

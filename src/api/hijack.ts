@@ -70,7 +70,7 @@ function succeeds(promise: Promise<void>): Promise<boolean> {
   );
 }
 
-export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'websocket' | 'h2c'): boolean {
+export function wantsUpgrade(request: FastifyRequest, protocol: 'tcp' | 'slipway-run' | 'slipway-agent' | 'websocket' | 'h2c'): boolean {
   return String(request.headers.upgrade).toLowerCase() === protocol;
 }
 
@@ -100,11 +100,11 @@ export function hijack(request: FastifyRequest, reply: FastifyReply, options: Hi
  * As `hijack`, for a protocol that wants the socket itself: HTTP/2. The request must have asked for `h2c`. Rejects where a plugin denied the answer. Closed when the
  * daemon stops.
  */
-export async function hijackSocket(request: FastifyRequest, reply: FastifyReply, shutdown: AbortSignal): Promise<Socket> {
+export async function hijackSocket(request: FastifyRequest, reply: FastifyReply, shutdown: AbortSignal, protocol = 'h2c'): Promise<Socket> {
   reply.hijack();
   const { socket } = request.raw;
   reply.raw.detachSocket(socket);
-  const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
+  const head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`;
   await beginTakenOver(request, socket, 101, () => socket.write(head));
   // Our sockets may be half open. HTTP/2 knows no such thing: whoever ends his side is gone, and would not be missed otherwise.
   socket.on('end', () => socket.destroy());

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 
 /** Protocols that a request may switch to; any other Upgrade header (curl's h2c) is ignored as HTTP allows. */
-const protocols = ['tcp', 'slipway-run', 'websocket'];
+const protocols = ['tcp', 'slipway-run', 'slipway-agent', 'websocket'];
 /** Where h2c is meant: BuildKit's protocol. */
 const h2cPaths = /^(\/v[0-9.]+)?\/(session|grpc)(\?|$)/;
 

@@ -1,4 +1,5 @@
 import type { BootstrapRequest, SlipwayDf } from '../api-types/own.ts';
+import type { BuildCacheMounts } from '../build/cache/port.ts';
 import type { Builder, BuildRecords } from '../build/port.ts';
 import type { BuildKit } from '../buildkit/port.ts';
 import type { Collector } from '../gc/port.ts';
@@ -44,13 +45,15 @@ export type ContainerPaths = (id: string) => { hosts: string; hostname: string; 
 
 /** Everything the routes call. The composition root makes it; tests make it of fakes. */
 export type Services = {
-  store: Pick<Store, 'images' | 'trees' | 'uses'>;
+  store: Pick<Store, 'images' | 'leases' | 'trees' | 'uses'>;
   containers: Containers;
   snapshotter: Pick<Snapshotter, 'name' | 'capture' | 'changes'>;
   jobs: Jobs;
   logs: LogReader;
   builder: Builder;
   builds: BuildRecords;
+  /** Undefined where steps have no caches of their own. */
+  buildCaches?: BuildCacheMounts | undefined;
   /** Undefined where BuildKit's protocol is not served: clients then use the classic builder. */
   buildkit?: BuildKit | undefined;
   archives: Archives;

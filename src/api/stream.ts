@@ -53,6 +53,11 @@ export class ResponseStream {
     });
   }
 
+  /** Bytes that the client has not taken yet. */
+  get waitingBytes(): number {
+    return this.#reply.raw.writableLength;
+  }
+
   end(): void {
     this.#next((raw) => raw.end());
   }

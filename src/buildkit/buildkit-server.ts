@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import type { BuildCacheMounts } from '../build/cache/port.ts';
 import type { Builder } from '../build/port.ts';
 import type { Store } from '../store/port.ts';
 import type { Archives, Transfers } from '../transport/port.ts';
@@ -23,6 +24,7 @@ import { Sessions } from './session/sessions.ts';
 export type BuildKitOptions = {
   store: Store;
   builder: Builder;
+  caches?: BuildCacheMounts | undefined;
   archives: Pick<Archives, 'save' | 'exportTree'>;
   transfers: Pick<Transfers, 'push'>;
   worker: WorkerFacts;
@@ -37,7 +39,7 @@ export class BuildKitServer implements BuildKit {
   readonly #solver: SolveRunner;
   readonly #server: GrpcServer;
 
-  constructor({ store, builder, archives, transfers, worker, onImage, shutdown }: BuildKitOptions) {
+  constructor({ store, builder, caches, archives, transfers, worker, onImage, shutdown }: BuildKitOptions) {
     const memory = new FolderMemory(join(store.paths.root, 'build/session-folders.json'));
     const files = new SessionFiles({ store, memory });
     const exporters = new Exporters({ store, archives, transfers, files, onImage });
@@ -46,7 +48,7 @@ export class BuildKitServer implements BuildKit {
     const solver = this.#solver;
     const history = new BuildHistory((ref) => jobs.counts(ref));
     this.#server = new GrpcServer((router) => {
-      router.service(Control, controlService({ solver, jobs, history, worker, shutdown }));
+      router.service(Control, controlService({ solver, jobs, history, caches, worker, shutdown }));
       router.service(LLBBridge, bridgeService({ solver, jobs, store, worker, shutdown }));
       router.service(Health, { check: async () => ({ status: ServingStatus.SERVING }) });
     });

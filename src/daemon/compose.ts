@@ -193,6 +193,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     return new BuildKitServer({
       store,
       builder: recorded,
+      caches: builder.cacheMounts,
       archives,
       transfers,
       worker: { id: rootId, version: info.version, hostname: hostname(), snapshotter: snapshotter.name },
@@ -216,6 +217,7 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
     logs,
     builder: recorded,
     builds,
+    buildCaches: builder.cacheMounts,
     buildkit,
     archives,
     registries,

@@ -152,7 +152,14 @@ export type ImageOrigin = {
   manifestMediaType: string;
   configDigest: Digest;
   /** The index that the tag named, its bytes a blob here: other platforms, and the chunked form. */
-  index?: { digest: Digest; mediaType: string } | undefined;
+  index?:
+    | {
+        digest: Digest;
+        mediaType: string;
+        /** What a build stated about the image lies in it, and goes wherever the image goes. */
+        attested?: true | undefined;
+      }
+    | undefined;
   layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
 };
 

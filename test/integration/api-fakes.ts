@@ -150,7 +150,7 @@ export class FakeContainers {
 export function fakeServices(change: Partial<Services> = {}): Services & { stop(): void } {
   const stopping = new AbortController();
   const services: Services = {
-    store: { images: partial('images', {}), trees: partial('trees', {}), uses: partial('uses', {}) },
+    store: { images: partial('images', {}), leases: partial('leases', {}), trees: partial('trees', {}), uses: partial('uses', {}) },
     containers: partial('containers', {}),
     snapshotter: partial<Services['snapshotter']>('snapshotter', { name: 'fake' }),
     jobs: partial('jobs', {}),

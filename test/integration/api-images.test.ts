@@ -40,6 +40,7 @@ function store(methods: Partial<Images> = {}) {
       if (found === undefined) throw new EngineError('NotFound', 'IMAGE_NOT_FOUND', `No such image: ${name}`);
       return found.record;
     },
+    forPlatform: async () => undefined,
     references: async (id) => listings.find(({ record }) => record.id === id)?.references ?? [],
     ...methods,
   });

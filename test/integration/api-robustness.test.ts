@@ -14,12 +14,12 @@ const statusOf = ({ received }: Client) => Number(/^HTTP\/1\.1 (\d+)/.exec(recei
 const told = (reader: Client) => JSON.parse(reader.body.toString()) as { message: string; code: string };
 
 test('a body that comes too slowly is refused, and its connection closed', async (t) => {
-  const { path } = await serve(t, {}, { json: { timeoutMs: 200 } });
+  const { path } = await serve(t, {}, { json: { timeoutMs: 1_000 } });
   const slow = new Client(path);
   slow.send([...create, 'Content-Length: 100'], '{"Image"');
   // Not beyond the time that it has: what is written to a closed connection takes the answer with it.
   const started = performance.now();
-  const dribble = setInterval(() => performance.now() - started < 150 && slow.socket.write(' '), 50);
+  const dribble = setInterval(() => performance.now() - started < 250 && slow.socket.write(' '), 50);
   t.after(() => clearInterval(dribble));
   await slow.ended;
   assert.deepEqual([statusOf(slow), told(slow).code], [408, 'BODY_TOO_SLOW']);

@@ -98,7 +98,8 @@ test('bodies that are not JSON, of another type, or missing are 400', async (t) 
 test('create answers 201 with id and warnings, the name without its slash', async (t) => {
   const containers = new FakeContainers();
   const body = { Image: 'web:1', HostConfig: { BlkioWeight: 5, Turbo: true } };
-  const answer = await client(t, { containers: containers.port() })('POST', '/containers/create?name=/web', body);
+  const store = { ...fakeServices().store, images: partial<Images>('images', { resolve: async () => image }) };
+  const answer = await client(t, { containers: containers.port(), store })('POST', '/containers/create?name=/web', body);
   assert.equal(answer.status, 201);
   assert.deepEqual(answer.json(), { Id: 'c'.repeat(64), Warnings: ['HostConfig.Turbo is not a known field and has no effect'] });
   assert.equal(containers.created[0]?.name, 'web');

@@ -123,7 +123,7 @@ test('a cancelled build stops its process, leaves nothing and caches nothing', n
     },
   );
   await assert.rejects(build, (error: unknown) => error instanceof EngineError && error.kind === 'Cancelled');
-  assert.ok(performance.now() - startedAt < 10_000);
+  assert.ok(performance.now() - startedAt < 25_000);
   assert.deepEqual(readdirSync(join(builds.store.paths.root, 'snapshots')), []);
 });
 

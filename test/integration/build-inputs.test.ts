@@ -8,6 +8,10 @@ import { BuildInputs } from '../../src/api/build-inputs.ts';
 import { EngineError } from '../../src/base/errors.ts';
 import { cannotRunDaemon, DaemonPlace, type DaemonProcess } from './api-daemon-harness.ts';
 
+const nothingSent: ConstructorParameters<typeof BuildInputs>[0] = {
+  contexts: { context: () => assert.fail('no tree was sent') },
+  agents: { connect: () => assert.fail('no agent is carried') },
+};
 const cli = join(import.meta.dirname, '../../src/cli/main.ts');
 
 describe('secrets, agents and named contexts by the command line', { skip: cannotRunDaemon }, () => {
@@ -135,11 +139,11 @@ describe('secrets, agents and named contexts by the command line', { skip: canno
 
 describe('what a build is sent beside its context', () => {
   const receive = (value: unknown) =>
-    new BuildInputs().receive(Readable.from([Buffer.from(typeof value === 'string' ? value : JSON.stringify(value))]));
+    new BuildInputs(nothingSent).receive(Readable.from([Buffer.from(typeof value === 'string' ? value : JSON.stringify(value))]));
   const code = (wanted: string) => (error: unknown) => error instanceof EngineError && error.code === wanted;
 
   test('it is kept under an id that nobody guesses', async () => {
-    const inputs = new BuildInputs();
+    const inputs = new BuildInputs(nothingSent);
     const id = await inputs.receive(Readable.from([Buffer.from(JSON.stringify({ secrets: { a: Buffer.from('x').toString('base64') } }))]));
     assert.match(id, /^[0-9a-f]{32}$/);
     assert.equal(Buffer.from((await inputs.get(id).secrets?.get('a')) ?? []).toString(), 'x');

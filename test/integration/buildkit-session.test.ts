@@ -257,7 +257,7 @@ describe('a session that a client offers', { skip }, () => {
     await session.open(buildkit);
     const startedAt = Date.now();
     await assert.rejects(build(session), /session|gone/);
-    assert.ok(Date.now() - startedAt < 5_000);
+    assert.ok(Date.now() - startedAt < 15_000);
     await session.attached;
     nothingLeft();
   });

@@ -58,6 +58,10 @@ export class MemoryRepository implements Repository {
     }
   }
 
+  beginUpload(): never {
+    throw new Error('not for this test');
+  }
+
   async upload(): Promise<'uploaded'> {
     return 'uploaded';
   }

@@ -254,13 +254,15 @@ test('on a terminal progress is live, and the cursor comes back', { timeout: 20_
   daemon.on('POST /build', (_request, response) => {
     response.writeHead(200);
     response.write(`${JSON.stringify({ kind: 'vertex', vertex: 'b', name: 'RUN npm ci', state: 'running' })}\n`);
-    setTimeout(
-      () =>
-        response.end(
-          `${JSON.stringify({ kind: 'vertex', vertex: 'b', name: 'RUN npm ci', state: 'done', durationMs: 300 })}\n${JSON.stringify(result)}\n`,
-        ),
-      300,
-    );
+    // It ends when it has been shown that it runs.
+    let shown = '';
+    child.stdout?.on('data', (piece: Buffer) => {
+      shown += piece.toString();
+      if (response.writableEnded || !shown.includes('Building 0 of 1 done')) return;
+      response.end(
+        `${JSON.stringify({ kind: 'vertex', vertex: 'b', name: 'RUN npm ci', state: 'done', durationMs: 300 })}\n${JSON.stringify(result)}\n`,
+      );
+    });
   });
   const child = daemon.spawnOnTerminal(['build', 'äpp']);
   const { status, stdout } = await finished(child);

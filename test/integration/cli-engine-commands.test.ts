@@ -70,12 +70,23 @@ test('stats follows readings, and containers that come and go', { timeout: 20_00
     const event = (Action: string, ID: string) => `${JSON.stringify({ Type: 'container', Action, Actor: { ID, Attributes: {} } })}\n`;
     response.writeHead(200);
     response.flushHeaders();
-    setTimeout(() => response.write(event('start', second)), 700);
-    setTimeout(() => response.write(event('die', id)), 1_700);
-    // As a daemon that shuts down.
-    setTimeout(() => response.end(), 2_600);
+    // One starts when the first is shown, which ends when both are; then the daemon ends, as one that shuts down.
+    const stages: [RegExp, () => void][] = [
+      [/web 100\.00%\n/, () => response.write(event('start', second))],
+      [/late 0\.00%\n/, () => response.write(event('die', id))],
+      [/late 0\.00%\nlate 0\.00%\n/, () => response.end()],
+    ];
+    let shown = '';
+    const look = () => {
+      while (stages[0]?.[0].test(shown)) stages.shift()?.[1]();
+    };
+    child.stdout?.on('data', (piece: Buffer) => {
+      shown += piece.toString();
+      look();
+    });
   });
-  const result = await daemon.run(['stats', '--format', '{{.Name}} {{.CPUPerc}}']);
+  const child = daemon.spawn(['stats', '--format', '{{.Name}} {{.CPUPerc}}']);
+  const result = await finished(child);
   assert.equal(result.status, 0, result.stderr);
   const lines = result.stdout.trim().split('\n');
   assert.equal(lines[0], 'web 100.00%');
@@ -314,8 +325,7 @@ test('login on a terminal asks, and does not show the password', { timeout: 20_0
       child.stdin?.write('me\n');
     } else if (typed === 1 && shown.includes('Password: ')) {
       typed = 2;
-      // The shell that turns the echo off is on its way.
-      setTimeout(() => child.stdin?.write('se cret\n'), 500);
+      child.stdin?.write('se cret\n');
     }
   });
   const result = await finished(child);

@@ -11,6 +11,8 @@ export type Received = { method: string; path: string; query: URLSearchParams; h
 type Handler = (request: Received, response: ServerResponse) => void;
 type Upgraded = (request: Received, peer: FakePeer) => void;
 
+/** The compiled sources of the runs before, where there are any. */
+const compiled = process.env.NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE };
 const cli = join(import.meta.dirname, '../../src/cli/main.ts');
 
 /** The daemon's half of an upgraded connection. */
@@ -110,7 +112,7 @@ export class FakeDaemon implements AsyncDisposable {
   spawn(argv: readonly string[], options: { env?: Record<string, string>; cwd?: string } = {}): ChildProcess {
     return spawn(process.execPath, [cli, ...argv], {
       cwd: options.cwd ?? this.folder,
-      env: { PATH: process.env.PATH ?? '', SLIPWAY_HOST: `unix://${this.socketPath}`, ...options.env },
+      env: { ...compiled, PATH: process.env.PATH ?? '', SLIPWAY_HOST: `unix://${this.socketPath}`, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
   }
@@ -120,7 +122,7 @@ export class FakeDaemon implements AsyncDisposable {
     const command = [process.execPath, cli, ...argv].join(' ');
     return spawn('script', ['-qefc', command, '/dev/null'], {
       cwd: this.folder,
-      env: { PATH: process.env.PATH ?? '', SLIPWAY_HOST: `unix://${this.socketPath}`, TERM: 'xterm', SHELL: '/bin/sh' },
+      env: { ...compiled, PATH: process.env.PATH ?? '', SLIPWAY_HOST: `unix://${this.socketPath}`, TERM: 'xterm', SHELL: '/bin/sh' },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
   }

@@ -220,7 +220,7 @@ describe('where the daemon listens', { skip, timeout: 60_000 }, () => {
     socket.write('GET /_ping HTTP/1.1\r\nHo');
     const begun = performance.now();
     await once(socket, 'close');
-    assert.ok(performance.now() - begun < 2_000);
+    assert.ok(performance.now() - begun < 20_000);
     server.close();
   });
 });

@@ -160,8 +160,10 @@ test('user-defined networks have DNS, the default one has not; networks do not r
   const [endpoint] = client.endpoints;
   assert.deepEqual(endpoint?.dnsServers, [endpoint?.gateway]);
   for (const name of ['web', 'www', 'aaaaaaaaaaaa']) {
-    const answer = await shell(`busybox nslookup ${name} ${endpoint?.gateway}`, client.netns);
-    assert.match(answer, new RegExp(`Address: ${web.endpoints[0]?.ipAddress}\n`), name);
+    await eventually(async () => {
+      const answer = await shell(`busybox nslookup ${name} ${endpoint?.gateway}`, client.netns);
+      assert.match(answer, new RegExp(`Address: ${web.endpoints[0]?.ipAddress}\n`), name);
+    });
   }
   await serveText(t, web.netns, 80, 'front');
   const webAddress = web.endpoints[0]?.ipAddress ?? '';

@@ -133,11 +133,11 @@ export async function traces(rootId: string): Promise<string> {
 
 /** Tries until it does not throw, for twenty seconds: the kernel ends links and namespaces in its own time. */
 export async function eventually(assertion: () => Promise<void>): Promise<void> {
-  for (let left = 400; ; left--) {
+  for (const until = Date.now() + 20_000; ; ) {
     try {
       return await assertion();
     } catch (error) {
-      if (left === 0) throw error;
+      if (Date.now() > until) throw error;
       await sleep(50);
     }
   }

@@ -32,7 +32,9 @@ if (outside !== undefined) {
     assert.match(await shell('ip -6 route', one.netns), /default via fd00:66::1 dev eth0/);
     await serveText(t, two.netns, 80, 'two', '::');
     assert.equal(await ask('fd00:66::42', 80, one.netns), 'two');
-    assert.match(await shell(`busybox nslookup -type=aaaa two ${endpoint?.gateway}`, one.netns), /fd00:66::42/);
+    await eventually(async () =>
+      assert.match(await shell(`busybox nslookup -type=aaaa two ${endpoint?.gateway}`, one.netns), /fd00:66::42/),
+    );
     await servePeer(t, outside, 90);
     assert.equal(await ask(machine.ipv6, 90, one.netns), host.ipv6, "the host's address stands for the container's");
     await assert.rejects(networks.attach('c3', [{ name: 'six', ipv6: 'fd00:66::42' }], [], named('three')), { code: 'ADDRESS_IN_USE' });

@@ -58,9 +58,11 @@ if (outside !== undefined) {
     await networks.reload();
     assert.equal(await ask(host.ipv4, 8080, outside), 'one');
     assert.equal(await ask(one.endpoints[0]?.ipAddress ?? '', 80, two.netns), 'one');
-    assert.match(
-      await shell(`busybox nslookup one ${two.endpoints[0]?.gateway}`, two.netns),
-      new RegExp(`${one.endpoints[0]?.ipAddress}\n`),
+    await eventually(async () =>
+      assert.match(
+        await shell(`busybox nslookup one ${two.endpoints[0]?.gateway}`, two.netns),
+        new RegExp(`${one.endpoints[0]?.ipAddress}\n`),
+      ),
     );
   });
 

@@ -235,23 +235,29 @@ test('two pulls of the same layer fetch it once, and one that is cancelled does 
   const repository = new FakeRepository();
   const shared = layer([tarFile('shared', noise(1_500_000))]);
   const one = putImage(repository, [shared], { tag: '1' });
-  putImage(repository, [shared, app()], { tag: '2' });
+  const own = putImage(repository, [shared, app()], { tag: '2' }).layers[1]?.digest ?? '';
   const digest = one.layers[0]?.digest ?? one.manifest.digest;
+  const begun = Promise.withResolvers<void>();
+  const rest = Promise.withResolvers<void>();
   repository.faults.set(digest, [
     async function* (bytes) {
-      for await (const piece of pieces(bytes)) {
-        await sleep(2);
-        yield piece;
-      }
+      yield* pieces(bytes.subarray(0, 700_000));
+      begun.resolve();
+      await rest.promise;
+      yield* pieces(bytes.subarray(700_000));
     },
   ]);
   const puller = new ImagePuller({ store });
   const stop = new AbortController();
   const first = puller.pull(repository, request('registry.example/team/web:1'), { signal: stop.signal });
   const second = puller.pull(repository, request('registry.example/team/web:2'));
-  await sleep(60);
+  await begun.promise;
+  // The second asks for its layers together.
+  while (repository.reads(own).length === 0) await sleep(5);
+  await sleep(50);
   stop.abort();
   await assert.rejects(first, { name: 'AbortError' });
+  rest.resolve();
   const { image } = await second;
   assert.deepEqual(repository.reads(digest), [`blob ${digest} from 0`]);
   assert.deepEqual(await names(store, image.tree, ''), ['app', 'shared']);

@@ -86,6 +86,10 @@ export class FakeRepository implements Repository {
   parts(): never {
     throw new Error('ordinary pulls read no parts');
   }
+  beginUpload(): never {
+    throw new Error('not for this test');
+  }
+
   async upload(): Promise<never> {
     throw new Error('pulls upload nothing');
   }

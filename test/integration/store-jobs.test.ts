@@ -53,7 +53,7 @@ for (const job of ['test.endless', 'test.deaf']) {
     const before = performance.now();
     abort.abort();
     await assert.rejects(result, { kind: 'Cancelled' });
-    assert.ok(performance.now() - before < 3000);
+    assert.ok(performance.now() - before < 20_000);
     assert.deepEqual(leftovers(store), none);
     assert.equal(await store.jobs.run('test.echo', 'next'), 'next');
   });
@@ -72,12 +72,11 @@ test('a job that was aborted while it waited in line never starts', async () => 
 
 test('jobs run side by side up to the limit, the others in line', async () => {
   await using store = await open({ maxJobs: 2 });
-  await Promise.all([1, 2].map(() => store.jobs.run('test.busy', { ms: 50 })));
-  const start = performance.now();
-  await Promise.all([1, 2, 3, 4].map(() => store.jobs.run('test.busy', { ms: 100 })));
-  const took = performance.now() - start;
-  assert.ok(took >= 190, `${took} ms`);
-  assert.ok(took < 390, `${took} ms`);
+  // Each waits until as many run as may; how many there were at most is counted.
+  const shared = new Int32Array(new SharedArrayBuffer(12));
+  await Promise.all([1, 2, 3, 4].map(() => store.jobs.run('test.meet', { shared, count: 2 })));
+  const [running, most, arrived] = shared;
+  assert.deepEqual({ running, most, arrived }, { running: 0, most: 2, arrived: 4 });
 });
 
 test('jobs that wait for a reader take no thread from the others', async () => {
@@ -90,10 +89,10 @@ test('jobs that wait for a reader take no thread from the others', async () => {
 });
 
 test('a thread is used again at once, and ends when it is idle', async () => {
-  await using store = await open({ jobIdleMs: 50 });
+  await using store = await open({ jobIdleMs: 400 });
   const [first, second] = [await store.jobs.run('test.busy', { ms: 0 }), await store.jobs.run('test.busy', { ms: 0 })];
   assert.equal(first, second);
-  await sleep(500);
+  await sleep(1_500);
   assert.notEqual(await store.jobs.run('test.busy', { ms: 0 }), first);
 });
 

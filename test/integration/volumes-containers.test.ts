@@ -136,7 +136,7 @@ describe('volumes of containers', { skip, timeout: 180_000 }, () => {
     await daemon.kill();
     process.kill(pidOf('one'), 'SIGKILL');
     daemon = await here.start();
-    for (let waited = 0; mounts() > 0 && waited < 50; waited++) await sleep(100);
+    for (let waited = 0; mounts() > 0 && waited < 300; waited++) await sleep(100);
     assert.equal(mounts(), 0, 'the last user ended while no daemon was there');
     succeed(['start', 'one']);
     succeed(['start', 'two']);

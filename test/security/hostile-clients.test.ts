@@ -31,7 +31,7 @@ class Raw {
   }
 
   /** Until an answer is there or the connection is gone. */
-  async answer(limitMs = 5_000): Promise<number> {
+  async answer(limitMs = 30_000): Promise<number> {
     const untilMs = performance.now() + limitMs;
     while (this.status === 0 && !this.closed && performance.now() < untilMs) await wait(5);
     return this.status;
@@ -55,7 +55,7 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
   async function servesOthers(): Promise<void> {
     const sinceMs = performance.now();
     assert.equal((await call(place.socket, 'GET', '/containers/json?all=1')).status, 200);
-    assert.ok(performance.now() - sinceMs < 2_000, `the daemon took ${Math.round(performance.now() - sinceMs)} ms for a listing`);
+    assert.ok(performance.now() - sinceMs < 5_000, `the daemon took ${Math.round(performance.now() - sinceMs)} ms for a listing`);
   }
   const residentMiB = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) / 1024;
   const descriptors = async () => (JSON.parse((await call(place.socket, 'GET', '/info')).text) as { NFd: number }).NFd;
@@ -94,7 +94,7 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
     const head = (length: string) => `POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${length}\r\n\r\n`;
     const huge = new Raw(place.socket);
     huge.socket.write(head('Content-Length: 999999999999'));
-    assert.equal(await huge.answer(8_000), 413);
+    assert.equal(await huge.answer(), 413);
     huge.socket.destroy();
     const endless = new Raw(place.socket);
     endless.socket.write(head('Transfer-Encoding: chunked'));
@@ -103,7 +103,7 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
     for (let sent = 0; sent < 1_500 && endless.status === 0 && !endless.closed; sent++) {
       if (!endless.socket.write(piece)) await Promise.race([once(endless.socket, 'drain'), wait(50)]);
     }
-    assert.equal(await endless.answer(8_000), 413);
+    assert.equal(await endless.answer(), 413);
     assert.ok(residentMiB() - before < 150, `from ${before} to ${residentMiB()} MiB`);
     endless.socket.destroy();
     const slow = Array.from({ length: 100 }, () => new Raw(place.socket));
@@ -173,10 +173,10 @@ describe('clients that mean harm', { skip: cannotRunDaemon }, () => {
     const memory = residentMiB();
     const open = await descriptors();
     await flood(1_000);
-    const untilMs = performance.now() + 5_000;
+    const untilMs = performance.now() + 20_000;
     while ((await descriptors()) > open + 5 && performance.now() < untilMs) await wait(50);
     assert.ok((await descriptors()) <= open + 5, `${await descriptors()} descriptors, ${open} before`);
-    const settledMs = performance.now() + 10_000;
+    const settledMs = performance.now() + 20_000;
     while (residentMiB() > memory + 40 && performance.now() < settledMs) await wait(200);
     assert.ok(residentMiB() <= memory + 40, `from ${memory} to ${residentMiB()} MiB`);
     assert.equal(daemon.ended, false);

@@ -59,6 +59,17 @@ serveJobs({
     context.putRoot({ ...meta, ...context.putNode([]), hardlinks: [] });
     return made;
   },
+  /** Ends when `count` of them have run at once. Shared are how many run, the most that did, and how many began. */
+  'test.meet': async (_context, { shared, count }: { shared: Int32Array; count: number }) => {
+    const running = Atomics.add(shared, 0, 1) + 1;
+    if (running > Atomics.load(shared, 1)) Atomics.store(shared, 1, running);
+    const arrived = Atomics.add(shared, 2, 1) + 1;
+    // The first of each group meets its last.
+    const group = Math.ceil(arrived / count) * count;
+    for (const until = Date.now() + 30_000; Atomics.load(shared, 2) < group && Date.now() < until; )
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    Atomics.sub(shared, 0, 1);
+  },
   'test.busy': async (_context, { ms }: { ms: number }) => {
     await new Promise((resolve) => setTimeout(resolve, ms));
     return threadId;

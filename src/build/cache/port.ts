@@ -1,20 +1,9 @@
+import type { BuildCacheAnswer } from '../../api-types/build.ts';
+
 export { parseCacheExport, parseCacheImport } from './parse.ts';
 
-/** A cache mount as listings show it. Times are milliseconds of Unix time. */
-export type BuildCacheMount = {
-  readonly key: string;
-  readonly id: string;
-  readonly platform: string;
-  readonly sharing: 'shared' | 'private' | 'locked';
-  readonly createdAtMs: number;
-  readonly lastUsedAtMs: number;
-  readonly uses: number;
-  readonly inUse: boolean;
-  readonly sizeBytes: number;
-  readonly files: number;
-  /** The tree that it was when it was last taken into the store. */
-  readonly tree?: string | undefined;
-};
+/** A cache mount as listings show it. */
+export type BuildCacheMount = Readonly<BuildCacheAnswer>;
 
 /** The caches of `RUN --mount=type=cache` (docs/formats/build-cache.md, "Cache mounts"). They are named by their key, the beginning of it, or their id where only one has it. */
 export interface BuildCacheMounts {

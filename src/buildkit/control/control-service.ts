@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { HandlerContext, ServiceImpl } from '@connectrpc/connect';
 import { EngineError } from '../../base/errors.ts';
+import type { BuildCacheMounts } from '../../build/cache/port.ts';
 import { type Control, InfoResponseSchema, type SolveRequest, SolveResponseSchema } from '../gen/control_pb.ts';
 import { toGrpcError } from '../grpc/errors.ts';
 import type { ExportRequest } from '../port.ts';
@@ -8,12 +9,20 @@ import { cacheExportsOf } from './caches.ts';
 import type { BuildHistory } from './history.ts';
 import type { BuildJobs } from './jobs.ts';
 import type { SolveRunner } from './solver.ts';
+import { pruneCaches, usageOf } from './usage.ts';
 import { type WorkerFacts, workerRecord } from './worker.ts';
 
-export type ControlOptions = { solver: SolveRunner; jobs: BuildJobs; history: BuildHistory; worker: WorkerFacts; shutdown: AbortSignal };
+export type ControlOptions = {
+  solver: SolveRunner;
+  jobs: BuildJobs;
+  history: BuildHistory;
+  caches?: BuildCacheMounts | undefined;
+  worker: WorkerFacts;
+  shutdown: AbortSignal;
+};
 
 /** BuildKit's Control service (api/services/control/control.proto). */
-export function controlService({ solver, jobs, history, worker, shutdown }: ControlOptions): ServiceImpl<typeof Control> {
+export function controlService({ solver, jobs, history, caches, worker, shutdown }: ControlOptions): ServiceImpl<typeof Control> {
   const stopOf = (context: HandlerContext) => AbortSignal.any([context.signal, shutdown]);
   return {
     async solve(request, context) {
@@ -45,12 +54,11 @@ export function controlService({ solver, jobs, history, worker, shutdown }: Cont
     async info() {
       return create(InfoResponseSchema, { buildkitVersion: { package: 'slipway', version: worker.version, revision: '' } });
     },
-    async diskUsage() {
-      // What builds keep for each other are trees, which the collector takes: there is no cache apart from them.
-      return { record: [] };
+    async diskUsage(request) {
+      return answered(async () => ({ record: await usageOf(caches, request.filter) }));
     },
-    async *prune() {
-      // As above.
+    async *prune(request) {
+      yield* await answered(() => pruneCaches(caches, request));
     },
     session() {
       throw toGrpcError(new EngineError('Unsupported', 'SESSION_UNSUPPORTED', 'sessions are opened with POST /session'));

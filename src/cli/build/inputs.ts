@@ -1,11 +1,15 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { SharedContext } from '../../api-types/build.ts';
+import { EngineError } from '../../base/errors.ts';
 import type { Context } from '../command.ts';
 import { cannot } from '../files.ts';
 import { usageError } from '../flags.ts';
 import { cut } from '../parse/key-values.ts';
 import { cacheInputs } from './caches.ts';
+import { carryAgent } from './carry-agent.ts';
+import { sendFolder } from './send-folder.ts';
 
 type InputFlags = {
   readonly secret: readonly string[];
@@ -15,24 +19,73 @@ type InputFlags = {
   readonly 'cache-to': readonly string[];
 };
 
-/** What a build needs beside its context, sent ahead of it; the id by which it names that, or undefined when there is nothing. */
+/** `dispose` ends the connections over which agents are carried. */
+type SentInputs = { readonly id: string | undefined } & Disposable;
+type SentContext = { folder: SharedContext } | { tree: string } | { image: string } | { url: string };
+type Lists = { contexts: Record<string, SentContext>; ssh: Record<string, SharedContext | { carried: string }> };
+
+/**
+ * What a build needs beside its context, sent ahead of it; the id by which it names that, or undefined when there is nothing. Folders and ssh agents that the daemon does not see are sent or carried over
+ * the connection.
+ */
 export async function sendInputs(
-  client: Pick<Context['client'], 'json'>,
+  engine: Pick<Context, 'client' | 'env'>,
   flags: InputFlags,
-  env: NodeJS.ProcessEnv,
-): Promise<string | undefined> {
+  signal: AbortSignal = new AbortController().signal,
+): Promise<SentInputs> {
+  const { env } = engine;
+  const nothing = { [Symbol.dispose]: () => undefined };
   const caches = cacheInputs(flags, env);
-  if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0 && caches === undefined) return undefined;
-  const body = JSON.stringify({
-    secrets: Object.fromEntries(flags.secret.map((text) => readSecret(text, env))),
-    invalidate: flags.secret.filter((text) => isFlagged(secretFields(text))).map((text) => secretFields(text).id),
+  if (flags.secret.length + flags.ssh.length + flags['build-context'].length === 0 && caches === undefined)
+    return { id: undefined, ...nothing };
+  const secrets = Object.fromEntries(flags.secret.map((text) => readSecret(text, env)));
+  const invalidate = flags.secret.filter((text) => isFlagged(secretFields(text))).map((text) => secretFields(text).id);
+  const given: Lists = {
     ssh: Object.fromEntries(flags.ssh.map((text) => findAgent(text, env))),
     contexts: Object.fromEntries(flags['build-context'].map(namedContext)),
-    caches,
-  });
-  const headers = { 'Content-Type': 'application/vnd.slipway.build-inputs+json' };
-  const { id } = await client.json<{ id: string }>('POST', '/slipway/build-inputs', { headers, body });
-  return id;
+  };
+  const send = async ({ ssh, contexts }: Lists) => {
+    const body = JSON.stringify({ secrets, invalidate, ssh, contexts, caches });
+    const headers = { 'Content-Type': 'application/vnd.slipway.build-inputs+json' };
+    return (await engine.client.json<{ id: string }>('POST', '/slipway/build-inputs', { headers, body, signal })).id;
+  };
+  try {
+    return { id: await send(given), ...nothing };
+  } catch (error) {
+    if (!(error instanceof EngineError && error.code === 'BUILD_INPUT_NOT_SHARED')) throw error;
+  }
+  using carried = new DisposableStack();
+  const contexts = await sendFolders(engine, given.contexts, signal);
+  const ssh = await carryAgents(engine, given.ssh, carried);
+  const id = await send({ ssh, contexts });
+  const held = carried.move();
+  return { id, [Symbol.dispose]: () => held.dispose() };
+}
+
+async function sendFolders(
+  engine: Pick<Context, 'client' | 'env'>,
+  contexts: Lists['contexts'],
+  signal: AbortSignal,
+): Promise<Lists['contexts']> {
+  const sent: Lists['contexts'] = {};
+  for (const [name, context] of Object.entries(contexts)) {
+    if ('folder' in context) {
+      const { tree } = await sendFolder(engine, { folder: context.folder.path, dockerfile: '', signal });
+      sent[name] = { tree };
+    } else sent[name] = context;
+  }
+  return sent;
+}
+
+async function carryAgents(engine: Pick<Context, 'client'>, agents: Lists['ssh'], carried: DisposableStack): Promise<Lists['ssh']> {
+  const sent: Lists['ssh'] = {};
+  for (const [id, agent] of Object.entries(agents)) {
+    if ('carried' in agent) continue;
+    const name = randomBytes(16).toString('hex');
+    carried.use(await carryAgent(engine, name, agent.path));
+    sent[id] = { carried: name };
+  }
+  return sent;
 }
 
 /** `id=NAME[,src=FILE|,env=NAME]`, as docker has it: without a source it is the variable, or else the file, of that name. */

@@ -2,14 +2,10 @@ import { promises as fs } from 'node:fs'; // node:fs/promises would be loaded by
 import { isErrno } from '../../base/errors.ts';
 import { createIgnore, type Ignore } from '../../oci/ignore.ts';
 import { endOfArchive } from '../../oci/tar/writer.ts';
-import { tarOf } from '../local-tar.ts';
 
-/**
- * A build context as a tar, for a daemon that does not see the folder: what its .dockerignore keeps, the Dockerfile and the .dockerignore in any case.
- */
-export async function* tarContext(directory: string, dockerfile: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const ignore = await readIgnore(directory, dockerfile);
-  yield* tarOf(directory, { ignore, always: [dockerfile, `${dockerfile}.dockerignore`, '.dockerignore'] });
+/** Names that no ignoring takes away: what says how the rest is to be read. */
+export function alwaysSent(dockerfile: string): string[] {
+  return dockerfile === '' ? ['.dockerignore'] : [dockerfile, `${dockerfile}.dockerignore`, '.dockerignore'];
 }
 
 export async function* emptyTar(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -17,8 +13,8 @@ export async function* emptyTar(): AsyncGenerator<Uint8Array, void, undefined> {
 }
 
 /** `<Dockerfile>.dockerignore` wins over `.dockerignore`. */
-async function readIgnore(directory: string, dockerfile: string): Promise<Ignore> {
-  for (const name of [`${dockerfile}.dockerignore`, '.dockerignore']) {
+export async function readIgnore(directory: string, dockerfile: string): Promise<Ignore> {
+  for (const name of alwaysSent(dockerfile).slice(dockerfile === '' ? 0 : 1)) {
     try {
       return createIgnore((await fs.readFile(`${directory}/${name}`, 'utf8')).split(/\r?\n/));
     } catch (error) {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { type BuildLine, type BuildResultLine, buildMediaType } from '../../api-types/build.ts';
 import { EngineError } from '../../base/errors.ts';
 import { parseReference } from '../../oci/reference.ts';
@@ -15,8 +15,10 @@ import { LiveProgress } from '../build/live-progress.ts';
 import { BuildNotes } from '../build/notes.ts';
 import { PlainProgress } from '../build/plain-progress.ts';
 import type { Progress } from '../build/progress.ts';
+import { sendFolder } from '../build/send-folder.ts';
+import { type SendingTold, toldSending } from '../build/sending.ts';
 import { stepFlags, stepQuery } from '../build/step-flags.ts';
-import { emptyTar, tarContext } from '../build/upload.ts';
+import { emptyTar } from '../build/upload.ts';
 import type { CallOptions, Query } from '../client/client.ts';
 import type { Response } from '../client/connection.ts';
 import { readToResult } from '../client/lines.ts';
@@ -27,6 +29,7 @@ import { formatFlag } from '../format/listing.ts';
 import { cut, parseLabels } from '../parse/key-values.ts';
 import { allAuthsHeader } from '../registry/headers.ts';
 import { pushImage, tellPushed } from '../transfer/push.ts';
+import { buildCaches } from './build-caches.ts';
 import { buildLogs, inspectBuild, listBuilds } from './builds.ts';
 
 const flags = {
@@ -77,7 +80,7 @@ const flags = {
 type Flags = Values<typeof flags>;
 
 export const build = defineCommand({
-  args: '<PATH|-|ls|inspect|logs> [BUILD]',
+  args: '<PATH|-|ls|inspect|logs|caches> [BUILD...]',
   summary: 'Build an image from a Dockerfile, or from what a module describes',
   examples: [
     ['build -t web:2 .', 'the current folder'],
@@ -85,9 +88,13 @@ export const build = defineCommand({
     ['build -o type=local,dest=out .', 'files instead of an image'],
     ['build -f build.ts .', 'what a module of TypeScript describes'],
     ['build ls', 'builds of the past; "build inspect ID" and "build logs ID" tell more (a folder of such a name is ./ls)'],
+    ['build caches ls', 'what RUN --mount=type=cache keeps; "rm", "export" and "import" go on from there'],
   ],
   flags,
-  async run(context, flags, [place = '', build]) {
+  async run(context, flags, [place = '', build, ...more]) {
+    if (place === 'caches' && (build !== undefined || !existsSync(place)))
+      return buildCaches(context, flags, build === undefined ? [] : [build, ...more]);
+    if (more.length > 0) throw usageError(`"slipway build" takes one folder, not "${place}", "${build}" and "${more[0]}"`);
     if (await tellOfBuilds(context, flags, place, build)) return;
     const output = flags.output === undefined ? undefined : parseOutput(flags.output);
     if (output !== undefined) checkOutput(context, output);
@@ -108,7 +115,10 @@ export const build = defineCommand({
       close: () => shown.close(),
     };
     const stop = onInterrupt(progress);
+    using inputs = new DisposableStack();
     try {
+      const sent = inputs.use(await sendInputs(context, flags, stop.signal));
+      const told = toldSending(progress);
       const response = await requestBuild(context, source, {
         query: {
           ...buildQuery(flags, context.env),
@@ -116,10 +126,11 @@ export const build = defineCommand({
           debug: debugged === undefined ? undefined : 1,
           dockerfile: source.dockerfile.name,
           definition: source.definition,
-          inputs: await sendInputs(context.client, flags, context.env),
+          inputs: sent.id,
           slipwayOutput: flags.check ? 'check' : output !== undefined && isFilesOnly(output) ? 'tree' : undefined,
         },
         signal: stop.signal,
+        told,
       });
       const result = await readToResult<BuildLine, BuildResultLine>(response, (line) => progress.line(line));
       if (flags.check) return tellOfCheck(context, notes.warnings);
@@ -230,11 +241,11 @@ export function parseBuildArgs(texts: readonly string[], env: NodeJS.ProcessEnv)
   return args;
 }
 
-/** In place when the daemon sees the folder; else, at its 412, as a tar. */
+/** In place when the daemon sees the folder; else, at its 412, what it lacks of it is sent before. */
 async function requestBuild(
   engine: Context,
   { context, dockerfile }: { context: BuildContext; dockerfile: Dockerfile },
-  options: CallOptions,
+  { told, ...options }: CallOptions & { signal: AbortSignal; told: SendingTold },
 ): Promise<Response> {
   const { client } = engine;
   const headers: Record<string, string> = { Accept: buildMediaType, ...allAuthsHeader(engine) };
@@ -247,11 +258,11 @@ async function requestBuild(
     ...options,
     headers: { ...headers, 'X-Slipway-Context': asciiJson(context.shared) },
   });
-  if (shared.status === 412) {
-    shared.close();
-    return send(tarContext(context.path, dockerfile.name));
-  }
-  return client.check(shared);
+  if (shared.status !== 412) return client.check(shared);
+  shared.close();
+  const inside = dockerfile.text === undefined ? dockerfile.name : '';
+  const { tree } = await told(() => sendFolder(engine, { folder: context.path, dockerfile: inside, signal: options.signal }));
+  return client.call('POST', '/build', { ...options, headers: { ...headers, 'X-Slipway-Context': asciiJson({ tree }) } });
 }
 
 /** Headers are bytes: what is not ASCII is escaped. */

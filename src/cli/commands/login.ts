@@ -84,7 +84,6 @@ function ask({ output }: Context, server: string, username: string | undefined, 
   if (username === undefined) output.error(`Log in to ${server}\nUsername: `);
   const user = username ?? readLine();
   if (user === '') throw usageError('the user name is empty');
-  if (password === undefined) output.error('Password: ');
   const secret = password ?? readHidden();
   if (secret === '') throw usageError('the password is empty');
   return { username: user, password: secret, identityToken: '' };
@@ -97,9 +96,13 @@ function readLine(): string {
   return Buffer.from(bytes).toString('utf8').trim();
 }
 
-/** A shell turns the echo off and, however it ends, on again: a read here would not see an interrupt. */
+/**
+ * A shell turns the echo off and, however it ends, on again: a read here would not see an interrupt. It asks once the echo is off, so that
+ * nothing of a password is shown that is typed as soon as it is asked for.
+ */
 function readHidden(): string {
-  const script = "trap 'stty echo' EXIT; trap 'exit 130' INT TERM HUP; stty -echo; IFS= read -r answer; printf %s \"$answer\"";
+  const script =
+    "trap 'stty echo' EXIT; trap 'exit 130' INT TERM HUP; stty -echo; printf 'Password: ' >&2; IFS= read -r answer; printf %s \"$answer\"";
   const { status, stdout } = process
     .getBuiltinModule('node:child_process')
     .spawnSync('sh', ['-c', script], { stdio: ['inherit', 'pipe', 'inherit'], encoding: 'utf8' });

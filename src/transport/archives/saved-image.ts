@@ -7,7 +7,7 @@ import type { Reference } from '../../oci/reference.ts';
 import type { TreeId } from '../../store/model.ts';
 import type { ImageRecord, Lease, Store } from '../../store/port.ts';
 import type { LayerChoice } from '../port.ts';
-import { storedForm } from '../push/kept.ts';
+import { isOneWithIndex, storedForm } from '../push/kept.ts';
 import { aroundOrigin, type Making, type MakingParts, make } from '../push/made.ts';
 import type { Outgoing } from '../push/outgoing.ts';
 import type { TarParams, TarResult } from '../tar/job.ts';
@@ -37,7 +37,7 @@ export async function projectImage(
   const { store } = context.parts;
   const kept =
     projection.layers === undefined
-      ? await storedForm(store, record, { index: projection.chunked === true || record.platforms !== undefined })
+      ? await storedForm(store, record, { index: projection.chunked === true || isOneWithIndex(record) })
       : undefined;
   const isWhole = kept !== undefined && (projection.chunked !== true || kept.manifests.length > 0);
   if (isWhole) return { references, ...savedOf(store, kept) };

@@ -7,7 +7,7 @@ import type { TreeContext } from '../../store/port.ts';
 /** A blob while a job writes it, in the job's own folder: nobody sees it before `publish`, and nothing is left of it when it is closed before that. */
 export class BlobFile {
   readonly #context: TreeContext;
-  readonly #path: string;
+  readonly path: string;
   readonly #fd: number;
   readonly #hash = newHash();
   #open = true;
@@ -16,8 +16,8 @@ export class BlobFile {
   /** `name` is for whoever looks into the folder. */
   constructor(context: TreeContext, name = 'blob') {
     this.#context = context;
-    this.#path = join(context.tmpDir, `${name}-${randomBytes(8).toString('hex')}`);
-    this.#fd = openSync(this.#path, 'wx', 0o444);
+    this.path = join(context.tmpDir, `${name}-${randomBytes(8).toString('hex')}`);
+    this.#fd = openSync(this.path, 'wx', 0o444);
   }
 
   write(bytes: Uint8Array): void {
@@ -36,7 +36,7 @@ export class BlobFile {
       return digest;
     }
     fsyncSync(this.#fd);
-    renameSync(this.#path, place);
+    renameSync(this.path, place);
     // The name too: after a power cut a rename may vanish though the data survived.
     const directory = openSync(folder, 'r');
     try {
@@ -53,6 +53,6 @@ export class BlobFile {
     this.#open = false;
     closeSync(this.#fd);
     // Nothing is there after a rename.
-    rmSync(this.#path, { force: true });
+    rmSync(this.path, { force: true });
   }
 }

@@ -4,7 +4,7 @@ import type { TreeId } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
 import type { LayerCompression } from '../port.ts';
 import { FrameCache, type FramePlace } from './cache.ts';
-import { compressFrame, compressionRecipe } from './compress.ts';
+import { compressFrame, compressionRecipe, freeFrame } from './compress.ts';
 import { cutFrames, FrameMemory, type PlainFrame } from './cutter.ts';
 import { BlobFile } from './durable-blob.ts';
 import type { ChunkId, FrameTable, MadeFrames } from './model.ts';
@@ -18,8 +18,8 @@ export type FramesParams = {
   readonly compression: LayerCompression;
 };
 
-/** Progress: bytes of plain content done so far. */
-export type FramesProgress = { readonly bytes: number };
+/** Progress: bytes of plain content done so far, and the first bytes of the blob, which are in a file and stay as they are. */
+export type FramesProgress = { readonly bytes: number; readonly file: string; readonly written: number };
 
 /** Frames that are being compressed at once, or are waiting for one before them: what bounds the job's memory. */
 const window = 16;
@@ -111,9 +111,10 @@ class FrameWriter {
     this.#blob.write(compressed);
     this.#plainBytes += frame.plain.length;
     this.#memory.giveBack(frame);
+    if (compressed !== frame.plain) freeFrame(compressed);
     if (this.#plainBytes - this.#reported < reportEveryBytes) return;
     this.#reported = this.#plainBytes;
-    const progress: FramesProgress = { bytes: this.#plainBytes };
+    const progress: FramesProgress = { bytes: this.#plainBytes, file: this.#blob.path, written: this.#blob.sizeBytes };
     this.#context.report(progress);
   }
 

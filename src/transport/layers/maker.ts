@@ -3,11 +3,12 @@ import { MediaType } from '../../oci/media-types.ts';
 import type { TreeId } from '../../store/model.ts';
 import type { ImageRecord, JobOptions, KnownLayer, Store } from '../../store/port.ts';
 import { compressionRecipe } from '../frames/compress.ts';
-import type { FramesParams } from '../frames/job.ts';
+import type { FramesParams, FramesProgress } from '../frames/job.ts';
 import type { MadeFrames } from '../frames/model.ts';
 import type { LayerCompression } from '../port.ts';
+import { GrowingBlobFile } from './growing-blob.ts';
 import { Planner } from './planner.ts';
-import type { LayerMaker, LayerPlan, PlannedLayer, PlanRequest } from './port.ts';
+import type { LayerMaker, LayerPlan, MakeOptions, PlannedLayer, PlanRequest } from './port.ts';
 import { LayerStacks } from './stacks.ts';
 
 const mediaTypes: Readonly<Record<LayerCompression, string>> = {
@@ -35,7 +36,7 @@ export class StoreLayerMaker implements LayerMaker {
     return { ...plan, compression: request.compression };
   }
 
-  make(plan: LayerPlan, options: JobOptions = {}): Promise<KnownLayer[]> {
+  make(plan: LayerPlan, options: MakeOptions = {}): Promise<KnownLayer[]> {
     return Promise.all(
       plan.layers.map(async (layer) => {
         if (layer.kind === 'kept') return layer.layer;
@@ -59,13 +60,60 @@ export class StoreLayerMaker implements LayerMaker {
     return present ? layer : undefined;
   }
 
-  async #make({ tree, content }: NewLayer, compression: LayerCompression, options: JobOptions): Promise<KnownLayer> {
-    const params: FramesParams = { items: { kind: 'layer', tree }, compression };
-    const { digest, diffId, sizeBytes, table } = await this.#store.jobs.run<MadeFrames>('transport.frames', params, options);
+  async #make(planned: NewLayer, compression: LayerCompression, options: MakeOptions): Promise<KnownLayer> {
+    const { tree, content } = planned;
+    const { digest, diffId, sizeBytes, table } = await this.#compress(planned, compression, options);
     const layer: KnownLayer = { digest, diffId, mediaType: mediaTypes[compression], sizeBytes, tree, implied: [], table };
     await this.#store.layers.put(layer);
     await this.#store.actions.put(keyOf(tree, compression), { tree: { id: tree, content }, detail: { digest } });
     return layer;
+  }
+
+  async #compress(planned: NewLayer, compression: LayerCompression, options: MakeOptions): Promise<MadeFrames> {
+    const { signal, lease, onCompressed, onGrowing } = options;
+    const watcher = new Watcher(onGrowing);
+    const onProgress = (message: unknown) => {
+      const progress = message as FramesProgress;
+      onCompressed?.(planned, progress.bytes);
+      // That a file cannot be opened is no reason to make no layer: it is only read sooner.
+      watcher.grown(progress).catch(() => {});
+    };
+    const params: FramesParams = { items: { kind: 'layer', tree: planned.tree }, compression };
+    try {
+      const made = await this.#store.jobs.run<MadeFrames>('transport.frames', params, { signal, lease, onProgress });
+      await watcher.ended(made).catch(() => {});
+      return made;
+    } catch (error) {
+      await watcher.failed().catch(() => {});
+      throw error;
+    }
+  }
+}
+
+/** Opens a blob when there is something of it, and tells how it goes on. Only where somebody wants it. */
+class Watcher {
+  readonly #onGrowing: MakeOptions['onGrowing'];
+  #blob: Promise<GrowingBlobFile | undefined> | undefined;
+
+  constructor(onGrowing: MakeOptions['onGrowing']) {
+    this.#onGrowing = onGrowing;
+  }
+
+  async grown({ file, written }: FramesProgress): Promise<void> {
+    if (this.#onGrowing === undefined) return;
+    this.#blob ??= GrowingBlobFile.open(file).then((blob) => {
+      if (blob !== undefined) this.#onGrowing?.(blob);
+      return blob;
+    });
+    (await this.#blob)?.grow(written);
+  }
+
+  async ended({ digest, sizeBytes }: MadeFrames): Promise<void> {
+    (await this.#blob)?.end(digest, sizeBytes);
+  }
+
+  async failed(): Promise<void> {
+    (await this.#blob)?.fail();
   }
 }
 

@@ -3,6 +3,7 @@ import type { HistoryEntry } from '../../oci/image.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { ImageRecord, JobOptions, KnownLayer } from '../../store/port.ts';
 import type { LayerChoice, LayerCompression } from '../port.ts';
+import type { GrowingBlobFile } from './growing-blob.ts';
 
 export type PlanRequest = {
   readonly image: ImageRecord;
@@ -43,6 +44,13 @@ export type LayerPlan = {
   readonly explanation: readonly string[];
 };
 
+export type MakeOptions = Omit<JobOptions, 'onProgress'> & {
+  /** Bytes of a layer's tar that have been compressed. Told now and then, of layers that take a while. */
+  onCompressed?: ((layer: Extract<PlannedLayer, { kind: 'new' }>, bytes: number) => void) | undefined;
+  /** Given the blob of a layer that takes a while, to read it while it is made. Whoever takes it closes it. */
+  onGrowing?: ((blob: GrowingBlobFile) => void) | undefined;
+};
+
 /** How images become layers: docs/formats/frames.md, "Layers". */
 export interface LayerMaker {
   /**
@@ -54,7 +62,7 @@ export interface LayerMaker {
   /**
    * Makes the new layers, or finds them among those made before: durable blobs, with tables, known to `store.layers`. Gives all layers of the plan. The lease gets the blobs.
    */
-  make(plan: LayerPlan, options?: JobOptions): Promise<KnownLayer[]>;
+  make(plan: LayerPlan, options?: MakeOptions): Promise<KnownLayer[]>;
   /** The root tree after each of the image's layers, the last the image's own: as the build kept them, or from the layers that it came with. Undefined when they are not known. */
   stepsOf(image: ImageRecord, options?: JobOptions): Promise<readonly TreeId[] | undefined>;
 }

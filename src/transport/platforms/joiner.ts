@@ -47,7 +47,11 @@ export class StoreImageJoiner implements ImageJoiner {
     const index = document(indexOf(made), MediaType.ociIndex);
     await this.#keep(index, lease);
     const { config, tree, treeContent, history, steps } = shown.image;
-    const origin: ImageOrigin = { ...shown.origin, index: { digest: index.digest, mediaType: index.mediaType } };
+    const attested = made.some(({ attestation }) => attestation !== undefined);
+    const origin: ImageOrigin = {
+      ...shown.origin,
+      index: { digest: index.digest, mediaType: index.mediaType, ...(attested ? { attested } : {}) },
+    };
     const image = await store.images.create({
       config,
       tree: { id: tree, content: treeContent },

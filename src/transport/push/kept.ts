@@ -28,6 +28,11 @@ export async function asBefore(
   return assemble(new Finder(parts.store, places, request.reference.domain, options.signal), origin, options);
 }
 
+/** Whether the image is not to be had without its index: other platforms of it lie there, or what was stated about it. */
+export function isOneWithIndex({ platforms, origin }: ImageRecord): boolean {
+  return platforms !== undefined || origin?.index?.attested === true;
+}
+
 /** The same of what is in the store, for an archive: undefined when a part is not there. */
 export async function storedForm(store: Store, { origin }: ImageRecord, options: { index: boolean }): Promise<Outgoing | undefined> {
   if (origin === undefined) return undefined;

@@ -7,7 +7,7 @@ import type { TreeRef } from '../../store/model.ts';
 import type { ImageOrigin, ImageRecord, KnownLayer, Lease, Store } from '../../store/port.ts';
 import type { ChunkedBuild, ChunkedForm } from '../chunked/port.ts';
 import { showBytes } from '../layers/explain.ts';
-import type { LayerMaker, LayerPlan } from '../layers/port.ts';
+import type { LayerMaker, LayerPlan, MakeOptions } from '../layers/port.ts';
 import type { ImageForm, LayerChoice, LayerCompression, TransferCallOptions } from '../port.ts';
 import type { Registries, Repository } from '../registry/port.ts';
 import { type Destination, knownLayers } from './destination.ts';
@@ -33,6 +33,8 @@ export type Making = {
   choice: LayerChoice;
   compression: LayerCompression;
   lease: Lease;
+  /** Given the blobs of large layers while they are made. */
+  onGrowing?: MakeOptions['onGrowing'];
   /** Told of the layers as soon as they are there: the chunked form takes a while more. */
   onLayers?: ((layers: readonly OutgoingBlob[]) => void) | undefined;
 };
@@ -48,7 +50,14 @@ export async function make(parts: MakingParts, making: Making, options: Transfer
   const { form, lease } = making;
   if (form === 'chunked') return makeChunkedOnly(parts, making, options);
   const layerPlan = await plan(parts, making, options);
-  const layers = await parts.layers.make(layerPlan, { signal: options.signal, lease });
+  const layers = await parts.layers.make(layerPlan, {
+    signal: options.signal,
+    lease,
+    onGrowing: making.onGrowing,
+    // Its blob has no name yet; the layer's tree has.
+    onCompressed: ({ tree, bytes: total }, bytes) =>
+      options.onProgress?.({ id: tree.slice(0, 12), status: 'Compressing', current: Math.min(bytes, total), total }),
+  });
   const config = configOf(making.image, layers, layerPlan.history);
   return enclose(parts, making, { config, layers, tree: layerPlan.tree, explanation: layerPlan.explanation }, options);
 }

@@ -1,8 +1,8 @@
-import { createReadStream } from 'node:fs';
 import { type Digest, digestOf, sha256 } from '../../oci/digest.ts';
 import type { Descriptor } from '../../oci/image.ts';
 import type { ImageOrigin, Store } from '../../store/port.ts';
 import type { BlobSource, Repository } from '../registry/port.ts';
+import { fileSource } from '../source-file.ts';
 
 /** A manifest, index or config: small, and whole in memory. */
 export type OutgoingDocument = { digest: Digest; mediaType: string; bytes: Buffer };
@@ -51,10 +51,6 @@ export function memorySource(bytes: Buffer): BlobSource {
       if (offset < bytes.length) yield bytes.subarray(offset);
     },
   };
-}
-
-export function fileSource(path: string): BlobSource {
-  return { read: (offset) => createReadStream(path, { start: offset, highWaterMark: 256 * 1024 }) };
 }
 
 /** A blob of the store, or of where else it has been seen. */

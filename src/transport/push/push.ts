@@ -6,7 +6,7 @@ import { showBytes } from '../layers/explain.ts';
 import type { ImageForm, LayerChoice, PushedImage, PushRequest, TransferCallOptions } from '../port.ts';
 import type { Repository } from '../registry/port.ts';
 import { type Destination, lookAt } from './destination.ts';
-import { asBefore } from './kept.ts';
+import { asBefore, isOneWithIndex } from './kept.ts';
 import { aroundOrigin, type Making, type MakingParts, make, plan } from './made.ts';
 import type { Outgoing } from './outgoing.ts';
 import { EarlyLayers, isBlobMissing, sendAll, shortName } from './upload.ts';
@@ -26,7 +26,7 @@ export async function pushImage(parts: MakingParts, request: PushRequest, option
   await lease.add('image', request.image.id);
   const push: Push = { parts, request, repository, tag, lease, options };
   const kept = isFree(request)
-    ? await asBefore(parts, request, { ...options, index: request.form !== 'oci' || request.image.platforms !== undefined })
+    ? await asBefore(parts, request, { ...options, index: request.form !== 'oci' || isOneWithIndex(request.image) })
     : undefined;
   if (kept !== undefined) {
     if (request.explainOnly) return told(kept, 0);
@@ -64,7 +64,7 @@ async function pushMade(push: Push): Promise<PushedImage> {
   if (request.explainOnly) return explain(push, making);
   const early = new EarlyLayers({ store: parts.store, repository }, destination.there, options);
   try {
-    const told: Making = { ...making, onLayers: (layers) => early.begin(layers) };
+    const told: Making = { ...making, onGrowing: (blob) => early.follow(blob), onLayers: (layers) => early.begin(layers) };
     const outgoing = (await besideOrigin(push, told)) ?? (await make(parts, told, options));
     return await deliver(push, outgoing, destination.tagged, early);
   } catch (error) {

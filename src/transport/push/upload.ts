@@ -1,9 +1,10 @@
 import { EngineError } from '../../base/errors.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { Store } from '../../store/port.ts';
+import type { GrowingBlobFile } from '../layers/growing-blob.ts';
 import { limited } from '../limited.ts';
 import type { TransferCallOptions } from '../port.ts';
-import type { BlobSource, Repository } from '../registry/port.ts';
+import type { BegunUpload, BlobSource, Repository } from '../registry/port.ts';
 import type { Outgoing, OutgoingBlob } from './outgoing.ts';
 
 const uploadsAtOnce = 4;
@@ -51,13 +52,19 @@ export async function sendAll(
   return sent;
 }
 
-/** Layers that are sent while what goes beside them is still being made. */
+type SendOptions = TransferCallOptions & {
+  /** Uploads that were begun while their blobs were made. */
+  begun?: ReadonlyMap<Digest, BegunUpload> | undefined;
+};
+
+/** Layers that are sent while they, or what goes beside them, are still being made. */
 export class EarlyLayers {
   readonly #target: Target;
   readonly #options: TransferCallOptions;
   readonly #there: ReadonlySet<Digest>;
   readonly #cancel = new AbortController();
   readonly #digests = new Set<Digest>();
+  readonly #growing: { blob: GrowingBlobFile; upload: BegunUpload }[] = [];
   #sending: Promise<number> | undefined;
 
   constructor(target: Target, there: ReadonlySet<Digest>, options: TransferCallOptions) {
@@ -66,24 +73,47 @@ export class EarlyLayers {
     this.#options = options;
   }
 
+  /** A layer of which the first bytes are there. */
+  follow(blob: GrowingBlobFile): void {
+    if (this.#cancel.signal.aborted) return void blob.close();
+    this.#growing.push({ blob, upload: this.#target.repository.beginUpload(blob, { signal: this.#signal }) });
+  }
+
+  /** All layers, once they are made. */
   begin(blobs: readonly OutgoingBlob[]): void {
     const here = blobs.filter(({ source }) => source !== undefined);
     for (const { descriptor } of here) this.#digests.add(descriptor.digest);
-    const { signal } = this.#options;
-    const stop = signal === undefined ? this.#cancel.signal : AbortSignal.any([signal, this.#cancel.signal]);
-    this.#sending = sendBlobs(this.#target, here, this.#there, { ...this.#options, signal: stop });
+    const begun = new Map<Digest, BegunUpload>();
+    for (const { blob, upload } of this.#growing) if (blob.digest !== undefined) begun.set(blob.digest, upload);
+    this.#sending = sendBlobs(this.#target, here, this.#there, { ...this.#options, signal: this.#signal, begun });
     this.#sending.catch(() => {}); // it is told by finish, or of no interest after stop
   }
 
   /** Which, and how many bytes of them were sent. Throws what went wrong. */
   async finish(): Promise<{ digests: ReadonlySet<Digest>; bytes: number }> {
-    return { digests: this.#digests, bytes: (await this.#sending) ?? 0 };
+    const bytes = (await this.#sending) ?? 0;
+    await this.#close();
+    return { digests: this.#digests, bytes };
   }
 
   /** Ends the sending; whole blobs stay for the next push. */
   async stop(): Promise<void> {
     this.#cancel.abort();
     await this.#sending?.catch(() => undefined);
+    await this.#close();
+  }
+
+  get #signal(): AbortSignal {
+    const { signal } = this.#options;
+    return signal === undefined ? this.#cancel.signal : AbortSignal.any([signal, this.#cancel.signal]);
+  }
+
+  /** Of an upload that has been gone on with there is nothing left to abandon. */
+  async #close(): Promise<void> {
+    for (const { blob, upload } of this.#growing.splice(0)) {
+      await upload.abandon();
+      await blob.close();
+    }
   }
 }
 
@@ -96,7 +126,7 @@ async function sendBlobs(
   target: Target,
   blobs: readonly OutgoingBlob[],
   there: ReadonlySet<Digest>,
-  options: TransferCallOptions,
+  options: SendOptions,
 ): Promise<number> {
   let bytes = 0;
   for (const { descriptor, shown } of blobs) if (shown) options.onProgress?.({ id: shortName(descriptor.digest), status: 'Preparing' });
@@ -111,7 +141,7 @@ async function sendBlob(
   { store, repository }: Target,
   blob: OutgoingBlob,
   there: ReadonlySet<Digest>,
-  { signal, onProgress }: TransferCallOptions,
+  { signal, onProgress, begun }: SendOptions,
 ): Promise<number> {
   const { descriptor, shown } = blob;
   const id = shortName(descriptor.digest);
@@ -129,7 +159,7 @@ async function sendBlob(
     tell('Pushing', bytes);
   };
   const source = blob.source ?? (await elsewhere(blob, { store, repository, signal }));
-  const outcome = await repository.upload(descriptor, source, { signal, onBytes, mountFrom });
+  const outcome = await repository.upload(descriptor, source, { signal, onBytes, mountFrom, begun: begun?.get(descriptor.digest) });
   if (outcome === 'present') tell('Layer already exists');
   else if (outcome === 'mounted') tell(`Mounted from ${mountFrom[0]?.slice(mountFrom[0].indexOf('/') + 1) ?? 'another repository'}`);
   else tell('Pushed');

@@ -119,7 +119,7 @@ async function pump(sent: ClientRequest, body: HttpBody, stallMs: number): Promi
     if (sent.destroyed || answered !== undefined) return void giveUp();
     const part = chunk.length > left ? chunk.subarray(0, left) : chunk;
     left -= part.length;
-    if (!sent.write(part)) await drained(sent, stallMs);
+    await written(sent, part, stallMs);
     if (sent.destroyed) return;
     body.onSent?.(part.length);
     if (left === 0) break;
@@ -131,15 +131,17 @@ async function pump(sent: ClientRequest, body: HttpBody, stallMs: number): Promi
   sent.end();
 }
 
-function drained(sent: ClientRequest, stallMs: number): Promise<void> {
+/** Waits until the part has gone: its memory is used again for the next one. */
+function written(sent: ClientRequest, part: Uint8Array, stallMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => sent.destroy(new TimedOut(`nothing was taken within ${stallMs / 1000} seconds`)), stallMs);
     const go = () => {
       clearTimeout(timer);
-      sent.off('drain', go).off('close', go).off('response', go);
+      sent.off('close', go).off('response', go);
       resolve();
     };
-    sent.on('drain', go).on('close', go).on('response', go);
+    sent.on('close', go).on('response', go);
+    sent.write(part, go);
   });
 }
 

@@ -33,8 +33,20 @@ export type FoundManifest = { descriptor: Descriptor & { digest: Digest }; bytes
 
 export type ByteRange = { offset: number; length: number };
 
-/** Bytes that can be read again from any place, for uploads that are resumed. */
+/** Bytes that can be read again from any place, for uploads that are resumed. Each piece is lent until the next one is asked for. */
 export type BlobSource = { read(offset: number): AsyncIterable<Uint8Array> };
+
+/** A blob that is still being made: what is there of it stays as it is. */
+export type GrowingBlob = BlobSource & {
+  /** Waits until at least so many bytes are there, or it is whole; tells how many there are. Throws when it will never be whole. */
+  available(least: number, signal?: AbortSignal): Promise<number>;
+};
+
+/** An upload of a blob that is still being made. It goes on by itself, and never fails: it is only a head start. */
+export interface BegunUpload {
+  /** It is not wanted after all: whoever began it and does not give it to `upload` calls this. Never throws. */
+  abandon(): Promise<void>;
+}
 
 /**
  * One repository. Every call retries what may pass (429, 5xx, broken connections) with backoff, heeding Retry-After, and limits how many requests run at once a host.
@@ -69,11 +81,13 @@ export interface Repository {
     ranges: readonly ByteRange[],
     options?: TransferOptions,
   ): AsyncIterable<{ offset: number; bytes: Buffer }>;
-  /** Puts a blob there unless it is: mounted from another repository of the same registry where that can be, else uploaded, in resumable pieces. */
+  /** Begins to upload a blob of which nobody knows the digest yet; to be gone on with by `upload`. */
+  beginUpload(source: GrowingBlob, options?: RequestOptions): BegunUpload;
+  /** Puts a blob there unless it is: mounted from another repository of the same registry where that can be, else uploaded, in resumable pieces. `begun`: an upload of the same bytes, of this repository. */
   upload(
     descriptor: Pick<Descriptor, 'digest' | 'size'>,
     source: BlobSource,
-    options?: TransferOptions & { mountFrom?: readonly string[] | undefined },
+    options?: TransferOptions & { mountFrom?: readonly string[] | undefined; begun?: BegunUpload | undefined },
   ): Promise<'present' | 'mounted' | 'uploaded'>;
   tags(options?: RequestOptions): Promise<string[]>;
   /**

@@ -6,15 +6,25 @@ import { familiar, familiarName, type Reference, repositoryOf } from '../../oci/
 import type { HttpAnswer } from './answer.ts';
 import type { Authorizer } from './authorizer.ts';
 import { type BlobPlace, readBlob } from './blob-reader.ts';
+import { EarlyUpload } from './early-upload.ts';
 import type { Call, Endpoint } from './endpoint.ts';
 import { type Asked, failureOf } from './failures.ts';
 import { acceptManifests, headOf, readManifest } from './manifests.ts';
 import { pages } from './pages.ts';
 import { readParts } from './parts.ts';
-import type { BlobSource, ByteRange, FoundManifest, Repository, RequestOptions, TransferOptions } from './port.ts';
+import type {
+  BegunUpload,
+  BlobSource,
+  ByteRange,
+  FoundManifest,
+  GrowingBlob,
+  Repository,
+  RequestOptions,
+  TransferOptions,
+} from './port.ts';
 import { Referrers } from './referrers.ts';
 import { Retries } from './retry.ts';
-import { hasBlob, mountBlob, type Session, type UploadTarget, uploadBlob } from './upload.ts';
+import { hasBlob, mountBlob, type Session, type UploadPlace, type UploadTarget, uploadBlob } from './upload.ts';
 
 /** A host that has the repository, and who one is there. */
 export type Source = { readonly endpoint: Endpoint; readonly as: Authorizer };
@@ -106,7 +116,7 @@ export class HttpRepository implements Repository {
   }
 
   async hasBlob(digest: Digest, options: RequestOptions = {}): Promise<boolean> {
-    return hasBlob(this.#target(digest, options));
+    return hasBlob({ ...this.#placeForUploads({ kind: 'blob', digest }, options), digest });
   }
 
   blob(
@@ -127,16 +137,27 @@ export class HttpRepository implements Repository {
     return readParts(places, descriptor, ranges, options);
   }
 
+  beginUpload(source: GrowingBlob, options: RequestOptions = {}): BegunUpload {
+    return new EarlyUpload(this.#placeForUploads(this.#whole, options), source);
+  }
+
   async upload(
     descriptor: Pick<Descriptor, 'digest' | 'size'>,
     source: BlobSource,
-    options: TransferOptions & { mountFrom?: readonly string[] | undefined } = {},
+    options: TransferOptions & { mountFrom?: readonly string[] | undefined; begun?: BegunUpload | undefined } = {},
   ): Promise<'present' | 'mounted' | 'uploaded'> {
-    const target: UploadTarget = { ...this.#target(descriptor.digest, options), size: descriptor.size, onBytes: options.onBytes };
-    if (await hasBlob(target)) return 'present';
-    let session: Session | undefined;
-    for (const from of this.#mountSources(options.mountFrom ?? [])) {
-      const mounted = await mountBlob(target, from);
+    const { digest, size } = descriptor;
+    const { onBytes, mountFrom = [] } = options;
+    const place = this.#placeForUploads({ kind: 'blob', digest }, options);
+    const target: UploadTarget = { ...place, digest, size, onBytes };
+    const begun = options.begun instanceof EarlyUpload ? options.begun : undefined;
+    if (await hasBlob(target)) {
+      await begun?.abandon(onBytes);
+      return 'present';
+    }
+    let session = await begun?.finish(onBytes);
+    for (const from of session === undefined ? this.#mountSources(mountFrom) : []) {
+      const mounted: 'mounted' | Session | undefined = await mountBlob(target, from);
       if (mounted === 'mounted') return 'mounted';
       session = mounted ?? session;
     }
@@ -209,11 +230,10 @@ export class HttpRepository implements Repository {
     });
   }
 
-  #target(digest: string, { signal }: RequestOptions): Omit<UploadTarget, 'size'> {
+  #placeForUploads(subject: Asked['subject'], { signal }: RequestOptions): UploadPlace {
     const source = this.#registry;
     const { endpoint, as } = source;
-    const asked = this.#asked({ kind: 'blob', digest }, this.#registry);
-    return { endpoint, as, path: this.#path('').slice(0, -1), scopes: this.#scopes(source), asked, digest, signal };
+    return { endpoint, as, path: this.#path('').slice(0, -1), scopes: this.#scopes(source), asked: this.#asked(subject, source), signal };
   }
 
   /** By path in the registry, or by name (`registry.example:5000/team/web`); not from elsewhere, nor from itself. */

@@ -8,16 +8,20 @@ import type { BlobSource } from './port.ts';
 import { isPassing, Retries } from './retry.ts';
 import { SourceReader } from './source-reader.ts';
 
-export type UploadTarget = {
+/** Where blobs go to. */
+export type UploadPlace = {
   readonly endpoint: Endpoint;
   readonly as: Authorizer;
   /** The repository's, below `/v2/`. */
   readonly path: string;
   readonly scopes: readonly string[];
   readonly asked: Asked;
+  readonly signal?: AbortSignal | undefined;
+};
+
+export type UploadTarget = UploadPlace & {
   readonly digest: string;
   readonly size: number;
-  readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((count: number) => void) | undefined;
 };
 
@@ -32,7 +36,7 @@ const maxBeginnings = 8;
 export type Session = { readonly location: URL; readonly offset: number; readonly pieceBytes: number };
 
 /** The registry knows nothing of the upload any more, or of where in it one is. */
-class SessionLost extends Error {}
+export class SessionLost extends Error {}
 
 /**
  * Asks for a blob to be taken from another repository. What a registry gives instead is an upload to go on with, and what it says to that is no reason to fail: one only
@@ -55,7 +59,7 @@ export async function mountBlob(target: UploadTarget, from: string): Promise<'mo
 export async function uploadBlob(target: UploadTarget, source: BlobSource, begun?: Session): Promise<void> {
   await using reader = new SourceReader(source, target.size);
   const retries = new Retries(target.endpoint.retries, target.signal);
-  const sent = new Progress(target, retries);
+  const sent = new Progress(target, retries, begun?.offset);
   let session = begun;
   let beginnings = 0;
   for (;;) {
@@ -76,18 +80,20 @@ export async function uploadBlob(target: UploadTarget, source: BlobSource, begun
 }
 
 /** Counts what has gone, and what must go again. */
-class Progress {
-  readonly #target: UploadTarget;
+export class Progress {
+  readonly #target: Pick<UploadTarget, 'onBytes'>;
   readonly #retries: Retries;
   /** Where the registry is, or will be when it has taken what is under way. */
-  position = 0;
+  position: number;
   /** What it has said that it has; beyond this, progress is progress. */
-  #furthest = 0;
+  #furthest: number;
   location: URL | undefined;
 
-  constructor(target: UploadTarget, retries: Retries) {
+  constructor(target: Pick<UploadTarget, 'onBytes'>, retries: Retries, position = 0) {
     this.#target = target;
     this.#retries = retries;
+    this.position = position;
+    this.#furthest = position;
   }
 
   forward = (bytes: number): void => {
@@ -105,14 +111,14 @@ class Progress {
   }
 }
 
-async function begin(target: UploadTarget): Promise<Session> {
+export async function begin(target: UploadPlace): Promise<Session> {
   await using answer = await target.endpoint.attempt(callOf(target, 'POST', `${target.path}/blobs/uploads/`));
   if (answer.status !== 202) throw await failureOf(answer, target.asked);
   return sessionFrom(answer, target);
 }
 
 /** Of an upload that has just begun. */
-function sessionFrom(answer: HttpAnswer, target: UploadTarget): Session {
+function sessionFrom(answer: HttpAnswer, target: UploadPlace): Session {
   const least = Number(answer.headers['oci-chunk-min-length'] ?? 0);
   return { location: sessionOf(answer, target, undefined).location, offset: 0, pieceBytes: Math.max(pieceBytes, least || 0) };
 }
@@ -123,15 +129,22 @@ async function sendRest(target: UploadTarget, from: Session, reader: SourceReade
   sent.location = session.location;
   const inOne = session.offset === 0 && (target.size <= session.pieceBytes || !target.endpoint.takesPieces);
   while (!inOne && session.offset < target.size) {
-    session = await sendPiece(target, session, reader, sent);
+    session = await sendPiece(target, session, reader, sent, target.size);
     sent.location = session.location;
   }
   await commit(target, session, inOne ? bodyOf(reader, 0, target.size, sent) : undefined);
 }
 
-async function sendPiece(target: UploadTarget, session: Session, reader: SourceReader, sent: Progress): Promise<Session> {
+/** The next piece of the first `end` bytes. Throws SessionLost when it is not taken, having noted what that says of the registry. */
+export async function sendPiece(
+  target: UploadPlace,
+  session: Session,
+  reader: SourceReader,
+  sent: Progress,
+  end: number,
+): Promise<Session> {
   const { offset } = session;
-  const length = Math.min(session.pieceBytes, target.size - offset);
+  const length = Math.min(session.pieceBytes, end - offset);
   const call = {
     ...callOf(target, 'PATCH', session.location),
     headers: { 'Content-Type': 'application/octet-stream', 'Content-Range': `${offset}-${offset + length - 1}` },
@@ -191,14 +204,27 @@ async function recover(
 }
 
 /** What the registry has of an upload; undefined when it has forgotten it. */
-async function statusOf(target: UploadTarget, location: URL, retries: Retries): Promise<Pick<Session, 'location' | 'offset'> | undefined> {
+export async function statusOf(
+  target: UploadPlace & { readonly size: number },
+  location: URL,
+  retries: Retries,
+): Promise<Pick<Session, 'location' | 'offset'> | undefined> {
   await using answer = await target.endpoint.call(callOf(target, 'GET', location), retries);
   if (answer.status !== 204 && answer.status !== 202 && answer.status !== 200) return undefined;
   const { location: next, received } = sessionOf(answer, target, location);
   return received === undefined || received > target.size ? undefined : { location: next, offset: received };
 }
 
-export async function hasBlob(target: Omit<UploadTarget, 'size'>, retries?: Retries): Promise<boolean> {
+/** Tells the registry that an upload will not be gone on with, so that it need not wait for the rest. What it says to that is of no interest. */
+export async function abandon(target: UploadPlace, location: URL): Promise<void> {
+  try {
+    await using _answer = await target.endpoint.attempt(callOf(target, 'DELETE', location));
+  } catch {
+    // It forgets it by itself, later.
+  }
+}
+
+export async function hasBlob(target: UploadPlace & { readonly digest: string }, retries?: Retries): Promise<boolean> {
   const call = callOf(target, 'HEAD', `${target.path}/blobs/${target.digest}`);
   await using answer = await target.endpoint.call(call, retries);
   if (answer.status === 200) return true;
@@ -206,7 +232,7 @@ export async function hasBlob(target: Omit<UploadTarget, 'size'>, retries?: Retr
   throw await failureOf(answer, target.asked);
 }
 
-function callOf(target: Omit<UploadTarget, 'size'>, method: Call['method'], path: string | URL): Call {
+function callOf(target: UploadPlace, method: Call['method'], path: string | URL): Call {
   const { as, scopes, asked, signal } = target;
   return { method, path, as, scopes, asked, signal };
 }
@@ -224,7 +250,7 @@ function bodyOf(reader: SourceReader, offset: number, length: number, sent: Prog
 }
 
 /** Where an upload goes on (Location, absolute or not, its query kept) and how many bytes the registry has, where it says so. */
-function sessionOf(answer: HttpAnswer, target: UploadTarget, before: URL | undefined): { location: URL; received: number | undefined } {
+function sessionOf(answer: HttpAnswer, target: UploadPlace, before: URL | undefined): { location: URL; received: number | undefined } {
   const { location } = answer.headers;
   const next = location === undefined ? before : URL.parse(location, answer.url);
   if (next === null || next === undefined || !['http:', 'https:'].includes(next.protocol)) {

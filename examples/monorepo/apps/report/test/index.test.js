@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { openDatabase } from '../../../packages/storage/dist/index.js';
 import { report } from '../dist/index.js';
 
-test('no orders, no money', async () => {
+test('no orders, no money', async (t) => {
   const database = await openDatabase();
+  t.after(() => database.close());
   assert.equal(await report(database), '0 orders, 0.00 EUR');
-  await database.close();
 });
