@@ -30,6 +30,7 @@ export class StoreCollector implements Collector {
   async plan(options: PlanOptions = {}): Promise<GcPlan> {
     const { store, rooms, policy } = this.#options;
     const { block, ...disk } = await diskOf(store.paths.root);
+    const surroundings = await rooms.surroundings();
     const params: PlanParams = {
       id: randomBytes(6).toString('hex'),
       nowMs: Date.now(),
@@ -37,7 +38,7 @@ export class StoreCollector implements Collector {
       disk,
       block,
       wantedBytes: options.wantedBytes,
-      surroundings: await rooms.surroundings(),
+      surroundings: { ...surroundings, trees: [...surroundings.trees, { tree: store.trees.empty.id, by: 'the engine' }] },
     };
     const plan = await store.jobs.run<GcPlan>('gc.plan', params, { lane: 'collect', signal: options.signal });
     this.#plans.set(plan.id, plan);

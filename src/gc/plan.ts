@@ -167,12 +167,17 @@ class Planning {
     this.#bytes += bytes;
   }
 
+  /** Each byte is told once, of the most telling of those that hold it: a result of a build is why an image is large, not why it stays. */
   #holders(): KeptItem[] {
-    const holders = this.#kept.map(({ item, reason }) => {
-      const bytes = this.#ledger.remove(item);
-      this.#ledger.add(item);
-      return { kind: item.kind, id: item.id, name: item.name, reason, bytes };
-    });
+    const order: readonly Item['kind'][] = ['result', 'layer', 'cache', 'projection', 'blob', 'log', 'volume', 'container', 'image'];
+    const kept = this.#kept.toSorted((a, b) => order.indexOf(a.item.kind) - order.indexOf(b.item.kind));
+    const holders = kept.map(({ item: { kind, id, name, ...holding }, reason }) => ({
+      kind,
+      id,
+      name,
+      reason,
+      bytes: kind === 'blob' ? 0 : this.#ledger.remove(holding),
+    }));
     return holders.filter(({ bytes }) => bytes > 0).sort((a, b) => b.bytes - a.bytes);
   }
 }
