@@ -1,7 +1,7 @@
 /** `GET /slipway/gc/…` and `POST /slipway/gc/…` (docs/formats/api.md, "Collection"). Sizes in bytes, times in milliseconds since the epoch. */
 
 /** What can go. */
-export type GcItemKind = 'projection' | 'blob' | 'result' | 'layer' | 'image' | 'container' | 'volume' | 'cache' | 'log';
+export type GcItemKind = 'projection' | 'blob' | 'result' | 'layer' | 'image' | 'container' | 'volume';
 
 /** `unused`: trees, files and blobs that nothing refers to any more. */
 export type PlannedItem = {
@@ -43,8 +43,8 @@ export type GcPlan = {
 /** What a collection did. */
 export type Collection = {
   readonly planId: string;
-  /** `asked`, `pressure`, `schedule`, `prune`. */
-  readonly cause: string;
+  /** Why it ran. */
+  readonly cause: 'asked';
   readonly startedAtMs: number;
   readonly durationMs: number;
   readonly plannedBytes: number;

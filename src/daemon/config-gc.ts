@@ -9,29 +9,14 @@ type Table = { readonly given: Given; readonly name: string; readonly values: Re
 export function gcPolicy(lookup: Lookup): GcPolicy {
   const given = lookup('gc');
   if (given === undefined) return defaultPolicy;
-  const top = tableOf(given, 'gc', given.value, [
-    'enabled',
-    'every',
-    'high',
-    'low',
-    'share',
-    'min-age',
-    'images',
-    'build-cache',
-    'containers',
-    'volumes',
-    'build-logs',
-  ]);
+  const top = tableOf(given, 'gc', given.value, ['high', 'low', 'share', 'min-age', 'images', 'build-cache', 'containers', 'volumes']);
   const inner = (name: string, keys: readonly string[]): Table => tableOf(given, `gc.${name}`, top.values[name] ?? {}, keys);
   const images = inner('images', ['keep-last', 'keep-used-within', 'keep', 'keep-labels']);
-  const buildCache = inner('build-cache', ['keep-used-within', 'max']);
+  const buildCache = inner('build-cache', ['keep-used-within']);
   const containers = inner('containers', ['ended-for']);
   const volumes = inner('volumes', ['unused-for']);
-  const buildLogs = inner('build-logs', ['keep']);
   const defaults = defaultPolicy;
   const policy: GcPolicy = {
-    enabled: flag(top, 'enabled') ?? defaults.enabled,
-    everyMs: time(top, 'every') ?? defaults.everyMs,
     high: mark(top, 'high') ?? defaults.high,
     low: mark(top, 'low') ?? defaults.low,
     share: share(top, 'share') ?? defaults.share,
@@ -44,11 +29,9 @@ export function gcPolicy(lookup: Lookup): GcPolicy {
     },
     buildCache: {
       keepUsedWithinMs: time(buildCache, 'keep-used-within') ?? defaults.buildCache.keepUsedWithinMs,
-      maxBytes: sizeOf(buildCache, 'max'),
     },
     containers: { endedForMs: time(containers, 'ended-for') },
     volumes: { unusedForMs: time(volumes, 'unused-for') },
-    buildLogs: { keepMs: time(buildLogs, 'keep') ?? defaults.buildLogs.keepMs },
   };
   const { high, low } = policy;
   if (low.share > high.share)
@@ -84,12 +67,6 @@ function time(table: Table, key: string): number | undefined {
   const [, number, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(String(value)) ?? [];
   if (number === undefined) throw refused(table, key, 'a time such as 90s, 30m, 12h, 7d or 2w');
   return Number(number) * (unitsMs[unit] ?? 0);
-}
-
-function flag(table: Table, key: string): boolean | undefined {
-  const value = table.values[key];
-  if (value === undefined || typeof value === 'boolean') return value;
-  throw refused(table, key, 'true or false');
 }
 
 function count(table: Table, key: string): number | undefined {

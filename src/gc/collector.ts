@@ -48,7 +48,7 @@ export class StoreCollector implements Collector {
   }
 
   /** One at a time; a second one waits for the first. */
-  run(options: PlanOptions & { planId?: string | undefined; cause: string }): Promise<Collection> {
+  run(options: PlanOptions & { planId?: string | undefined; cause: Collection['cause'] }): Promise<Collection> {
     const mine = this.#running.then(() => this.#run(options));
     this.#running = mine.catch(() => undefined);
     return mine;
@@ -58,7 +58,7 @@ export class StoreCollector implements Collector {
     return this.#options.history.list();
   }
 
-  async #run(options: PlanOptions & { planId?: string | undefined; cause: string }): Promise<Collection> {
+  async #run(options: PlanOptions & { planId?: string | undefined; cause: Collection['cause'] }): Promise<Collection> {
     const { store, history, policy } = this.#options;
     const plan = options.planId === undefined ? await this.plan(options) : this.#known(options.planId);
     const startedAtMs = Date.now();

@@ -15,7 +15,7 @@ export type PlanRequest = {
 };
 
 /** What goes first when space is short; within a tier the cheapest to have again, by byte and by age. */
-const tiers: readonly Item['kind'][][] = [['projection'], ['blob'], ['result', 'layer', 'cache', 'image', 'log', 'container', 'volume']];
+const tiers: readonly Item['kind'][][] = [['projection'], ['blob'], ['result', 'layer', 'image', 'container', 'volume']];
 
 /**
  * What a collection would do now, and why: what nothing refers to always, what a rule lets go at its time, and while space is short what is cheapest to
@@ -104,7 +104,7 @@ class Planning {
     if (kind === 'projection' || kind === 'blob') return undefined;
     // A clock that jumped back makes things of the future: they count as new.
     if (nowMs - createdAtMs < policy.minAgeMs) return `it is younger than gc.min-age (${showTime(policy.minAgeMs)})`;
-    const within = kind === 'result' || kind === 'cache' || kind === 'layer' ? policy.buildCache.keepUsedWithinMs : undefined;
+    const within = kind === 'result' || kind === 'layer' ? policy.buildCache.keepUsedWithinMs : undefined;
     if (within !== undefined && nowMs - lastUsedAtMs < within) return `it was used within ${showTime(within)}`;
     return undefined;
   }
@@ -113,8 +113,8 @@ class Planning {
   #byRule(item: Item): boolean {
     const { policy, nowMs } = this.#request;
     const unusedMs = nowMs - item.lastUsedAtMs;
-    const dueMs = { container: policy.containers.endedForMs, volume: policy.volumes.unusedForMs, log: policy.buildLogs.keepMs };
-    const limitMs = item.kind === 'container' || item.kind === 'volume' || item.kind === 'log' ? dueMs[item.kind] : undefined;
+    const dueMs = { container: policy.containers.endedForMs, volume: policy.volumes.unusedForMs };
+    const limitMs = item.kind === 'container' || item.kind === 'volume' ? dueMs[item.kind] : undefined;
     if (limitMs === undefined || unusedMs < limitMs) return false;
     this.#remove(item, `it was not used for ${showTime(unusedMs)}`);
     return true;
@@ -142,7 +142,7 @@ class Planning {
   #bringBack(): void {
     const stays = new Set<string>();
     for (const item of this.#freedNothing.reverse()) {
-      if (item.kind === 'container' || item.kind === 'volume' || item.kind === 'log') continue;
+      if (item.kind === 'container' || item.kind === 'volume') continue;
       if (item.kind !== 'blob' && this.#ledger.add(item) > 0) this.#ledger.remove(item);
       else stays.add(`${item.kind} ${item.id}`);
     }
@@ -169,7 +169,7 @@ class Planning {
 
   /** Each byte is told once, of the most telling of those that hold it: a result of a build is why an image is large, not why it stays. */
   #holders(): KeptItem[] {
-    const order: readonly Item['kind'][] = ['result', 'layer', 'cache', 'projection', 'blob', 'log', 'volume', 'container', 'image'];
+    const order: readonly Item['kind'][] = ['result', 'layer', 'projection', 'blob', 'volume', 'container', 'image'];
     const kept = this.#kept.toSorted((a, b) => order.indexOf(a.item.kind) - order.indexOf(b.item.kind));
     const holders = kept.map(({ item: { kind, id, name, ...holding }, reason }) => ({
       kind,

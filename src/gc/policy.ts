@@ -3,10 +3,7 @@
  * (a container, a lease), *kept* when a rule of the policy says so, else it can go when space is short.
  */
 export type GcPolicy = {
-  /** Collect by itself: on pressure, after builds and removals, and every `everyMs`. */
-  readonly enabled: boolean;
-  readonly everyMs: number;
-  /** Collecting begins when the file system of the root is fuller than `high`, and ends when it is no fuller than `low`. */
+  /** Space is short when the file system of the root is fuller than `high`, until it is no fuller than `low`. */
   readonly high: Mark;
   readonly low: Mark;
   /** At most this share of the time is spent removing while other work goes on. */
@@ -22,31 +19,26 @@ export type GcPolicy = {
     /** `name` or `name=value` of labels. */
     readonly keepLabels: readonly string[];
   };
-  /** Results of builds, cache mounts and what sources downloaded. */
-  readonly buildCache: { readonly keepUsedWithinMs: number; readonly maxBytes: number | undefined };
+  /** Results of builds, and layers. */
+  readonly buildCache: { readonly keepUsedWithinMs: number };
   /** Containers that ended go after this time; never when undefined. */
   readonly containers: { readonly endedForMs: number | undefined };
   /** Volumes that no container uses go after this time; never when undefined. */
   readonly volumes: { readonly unusedForMs: number | undefined };
-  /** Logs of builds. */
-  readonly buildLogs: { readonly keepMs: number };
 };
 
 /** How full a file system may be: a share of it, bytes that must stay free, or both (whichever is reached first). */
 export type Mark = { readonly share: number; readonly freeBytes: number };
 
 export const defaultPolicy: GcPolicy = {
-  enabled: true,
-  everyMs: 60 * 60_000,
   high: { share: 0.85, freeBytes: 0 },
   low: { share: 0.8, freeBytes: 0 },
   share: 0.3,
   minAgeMs: 60 * 60_000,
   images: { keepLast: 3, keepUsedWithinMs: 7 * 24 * 60 * 60_000, keep: [], keepLabels: [] },
-  buildCache: { keepUsedWithinMs: 24 * 60 * 60_000, maxBytes: undefined },
+  buildCache: { keepUsedWithinMs: 24 * 60 * 60_000 },
   containers: { endedForMs: undefined },
   volumes: { unusedForMs: undefined },
-  buildLogs: { keepMs: 30 * 24 * 60 * 60_000 },
 };
 
 export type Disk = { readonly totalBytes: number; readonly freeBytes: number };

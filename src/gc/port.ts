@@ -41,7 +41,7 @@ export type PlanOptions = {
 export interface Collector {
   plan(options?: PlanOptions): Promise<GcPlan>;
   /** Does a plan that was made before, or what it would plan now. NotFound `PLAN_NOT_FOUND`. What was used since stays. */
-  run(options: PlanOptions & { planId?: string | undefined; cause: string }): Promise<Collection>;
+  run(options: PlanOptions & { planId?: string | undefined; cause: Collection['cause'] }): Promise<Collection>;
   /** The latest first. */
   history(): Promise<Collection[]>;
 }

@@ -80,8 +80,6 @@ const remakes: Record<GcItemKind, string> = {
   image: 'build or load it again',
   container: 'nothing brings it back',
   volume: 'nothing brings it back',
-  cache: 'the steps that use it fill it again',
-  log: 'nothing brings it back',
 };
 
 class Reader {

@@ -19,7 +19,7 @@ const eager: GcPolicy = {
   minAgeMs: 0,
   share: 1,
   images: { keepLast: 0, keepUsedWithinMs: 0, keep: [], keepLabels: [] },
-  buildCache: { keepUsedWithinMs: 0, maxBytes: undefined },
+  buildCache: { keepUsedWithinMs: 0 },
 };
 const nothing: Surroundings = { trees: [], images: [], items: [] };
 
