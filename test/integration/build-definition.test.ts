@@ -124,19 +124,13 @@ test('a module of TypeScript describes a build, with what it imports from its pa
 
 test('a module that never ends, or takes all memory, is ended', async (t) => {
   const cases: [body: string, limits: { timeoutMs?: number; memoryBytes?: number }, message: RegExp][] = [
-    ['for (;;) {}', { timeoutMs: 1500 }, /it did not end within 1\.5 s/],
-    ['await new Promise((settle) => setInterval(() => {}, 1000))', { timeoutMs: 1500 }, /it did not end within 1\.5 s/],
+    ['for (;;) {}', { timeoutMs: 700 }, /it did not end within 0\.7 s/],
+    ['await new Promise((settle) => setInterval(() => {}, 1000))', { timeoutMs: 700 }, /it did not end within 0\.7 s/],
     [
       'const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))',
-      { memoryBytes: 300 * 2 ** 20 },
-      /it takes more than 300 MiB of memory/,
+      { memoryBytes: 150 * 2 ** 20 },
+      /it takes more than 150 MiB of memory/,
     ],
-    [
-      'const kept = []; for (;;) kept.push({ kept: [kept.length] })',
-      { memoryBytes: 200 * 2 ** 20 },
-      /it takes more than 200 MiB of memory/,
-    ],
-    ["for (;;) process.stdout.write('x'.repeat(1 << 20)); ", { timeoutMs: 20_000 }, /did not end|describes more than|more than \d+ MiB/],
   ];
   for (const [body, limits, message] of cases) {
     const path = join(folder(t, { 'build.ts': body }), 'build.ts');
@@ -150,7 +144,7 @@ test('a module that never ends, or takes all memory, is ended', async (t) => {
     }),
     'build.ts',
   );
-  await assert.rejects(describeBuild(path, input, { memoryBytes: 300 * 2 ** 20 }), { message: /it takes more than 300 MiB of memory/ });
+  await assert.rejects(describeBuild(path, input, { memoryBytes: 150 * 2 ** 20 }), { message: /it takes more than 150 MiB of memory/ });
 });
 
 test('steps of one group have one layer', needsRoot, async () => {
