@@ -173,6 +173,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
       runtimes: { runc: { path: 'runc' } },
       defaultRuntime: 'runc',
       cgroupVersion: '2',
+      registries: {},
       cgroupDriver: 'cgroupfs',
       cdiDirs: ['/etc/cdi'],
       seccompProfile: 'builtin',
