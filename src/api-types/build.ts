@@ -44,8 +44,13 @@ export type BuildDebugStart = { Cmd?: string[] | null; Tty?: boolean; ConsoleSiz
 export type BuildResultLine = {
   kind: 'result';
   imageId?: string;
+  /** Of several platforms that of this host, or of the first. */
   tree: string;
   content: string;
+  /** Each, where there are several. */
+  platforms?: { platform: string; tree: string }[];
+  /** What a tag of an image of several platforms names in a registry. */
+  indexDigest?: string;
   tags: string[];
   vertices: number;
   cachedVertices: number;

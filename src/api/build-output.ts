@@ -32,6 +32,7 @@ export class LinesOutput implements BuildOutput {
       ...(result.image === undefined ? {} : { imageId: result.image.id }),
       tree: result.tree.id,
       content: result.tree.content,
+      ...platformsOf(result),
       tags: result.image === undefined ? [] : request.tags.map(shown),
       vertices: result.vertices,
       cachedVertices: result.cachedVertices,
@@ -47,6 +48,15 @@ export class LinesOutput implements BuildOutput {
   #line(line: BuildLine): string {
     return `${JSON.stringify(line)}\n`;
   }
+}
+
+function platformsOf({ platforms, image }: BuildResult): Pick<BuildResultLine, 'platforms' | 'indexDigest'> {
+  if (platforms === undefined) return {};
+  const digest = image?.origin?.index?.digest;
+  return {
+    platforms: platforms.map(({ platform, tree }) => ({ platform, tree: tree.id })),
+    ...(digest === undefined ? {} : { indexDigest: digest }),
+  };
 }
 
 /** Docker's classic builder: text in `stream`, the id in `aux`. With `quiet` only the id. */

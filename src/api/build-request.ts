@@ -138,7 +138,7 @@ function stringMap(query: Query, name: string): Record<string, string> {
 /** `attests`: a JSON map, as docker's own options have it: `{"provenance": "mode=max", "sbom": ""}`. */
 function attestationsOf(query: Query): Pick<BuildRequest, 'attestations'> {
   const entries = Object.entries(stringMap(query, 'attests'));
-  const attestations = entries.reduce((all, [type, text]) => ({ ...all, ...parseAttestation(type, text) }), {});
+  const attestations = Object.assign({}, ...entries.map(([type, text]) => parseAttestation(type, text)));
   return Object.keys(attestations).length === 0 ? {} : { attestations };
 }
 

@@ -82,7 +82,10 @@ export async function imageFor(
 
 /** A container may be made of an image for another machine, to copy out of it; that it will not start is said at once. */
 export async function foreignWarning(images: Pick<Images, 'resolve'>, id: string): Promise<string[]> {
-  const { config } = await images.resolve(id);
+  // Somebody may have removed it since: the container has what it needs.
+  const image = await images.resolve(id).catch(() => undefined);
+  if (image === undefined) return [];
+  const { config } = image;
   const host = hostPlatform();
   if (config.architecture === host.architecture && config.os === host.os) return [];
   const why = whyNotRunnable(config, host, { what: 'the container' });

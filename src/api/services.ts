@@ -36,6 +36,8 @@ export type EngineInfo = {
   /** Names, in the order in which they are asked. */
   authorizationPlugins: readonly string[];
   monitorPath: string;
+  /** Of registries that are configured, by host; or by a range of addresses, which are insecure. */
+  registries: Readonly<Record<string, { mirrors: readonly string[]; insecure: boolean }>>;
   debug: boolean;
   startedAtMs: number;
 };

@@ -5,7 +5,9 @@ import { describeProgram } from './components.ts';
 import { isRunning } from './encode/container-state.ts';
 import { kernelArch } from './go-arch.ts';
 import { type HostInfo, type LimitName, readHostInfo } from './host-info.ts';
-import type { Services } from './services.ts';
+import type { EngineInfo, Services } from './services.ts';
+
+const hubName = 'docker.io';
 
 /** GET /info in the shape of the client's version. */
 export async function systemInfo(services: Services, speaks: (version: string) => boolean): Promise<InfoResponse> {
@@ -44,7 +46,7 @@ export async function systemInfo(services: Services, speaks: (version: string) =
     Architecture: kernelArch(),
     ...(speaks('1.50') ? {} : { BridgeNfIptables: false, BridgeNfIp6tables: false }),
     IndexServerAddress: 'https://index.docker.io/v1/',
-    RegistryConfig: registryConfig(speaks),
+    RegistryConfig: registryConfig(info.registries, speaks),
     NCPU: cpus().length,
     MemTotal: totalmem(),
     GenericResources: null,
@@ -109,16 +111,26 @@ function commit(id: string, speaks: (version: string) => boolean): { ID: string;
   return { ID: shown, ...(speaks('1.49') ? {} : { Expected: shown }) };
 }
 
-/** Registries on this host itself may be without certificates (transport/registry). */
-function registryConfig(speaks: (version: string) => boolean): Record<string, unknown> {
-  const hub = { Name: 'docker.io', Mirrors: [], Secure: true, Official: true };
+/** As Docker shows it (moby: registry/config.go): the Hub with its mirrors, and every host that is configured otherwise. Registries on this host itself may be without certificates. */
+function registryConfig(configured: EngineInfo['registries'], speaks: (version: string) => boolean): Record<string, unknown> {
+  const ranges = Object.keys(configured).filter((name) => name.includes('/'));
+  const mirrorsOf = (name: string) => (configured[name]?.mirrors ?? []).map(mirrorAddress);
+  const others = Object.entries(configured).filter(([name]) => name !== hubName && !ranges.includes(name));
+  const hosts = others.map(([Name, { insecure }]) => [Name, { Name, Mirrors: mirrorsOf(Name), Secure: !insecure, Official: false }]);
+  const hub = { Name: hubName, Mirrors: mirrorsOf(hubName), Secure: configured[hubName]?.insecure !== true, Official: true };
   const nondistributable = { AllowNondistributableArtifactsCIDRs: null, AllowNondistributableArtifactsHostnames: null };
   return {
     ...(speaks('1.47') ? {} : nondistributable),
-    InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
-    IndexConfigs: { 'docker.io': hub },
-    Mirrors: [],
+    InsecureRegistryCIDRs: [...new Set(['::1/128', '127.0.0.0/8', ...ranges])],
+    IndexConfigs: { [hubName]: hub, ...Object.fromEntries(hosts) },
+    Mirrors: hub.Mirrors,
   };
+}
+
+/** Docker's are addresses with a slash at the end. */
+function mirrorAddress(text: string): string {
+  const address = /^https?:\/\//i.test(text) ? text : `https://${text}`;
+  return address.endsWith('/') ? address : `${address}/`;
 }
 
 function securityOptions({ info }: Services, host: HostInfo, speaks: (version: string) => boolean): string[] {

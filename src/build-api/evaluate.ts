@@ -15,6 +15,15 @@ registerHooks({
 const print = process.stdout.write.bind(process.stdout);
 process.stdout.write = process.stderr.write.bind(process.stderr) as typeof process.stdout.write;
 
+// Signals are the one thing that the permission model leaves to it.
+for (const name of ['kill', '_kill']) {
+  Object.defineProperty(process, name, {
+    value: () => {
+      throw Object.assign(new Error('a build definition only describes: it sends no signals'), { code: 'ERR_ACCESS_DENIED' });
+    },
+  });
+}
+
 const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
 const described = typeof module.default === 'function' ? await module.default(JSON.parse(input) as BuildInput) : module.default;
 // The module's own copy of the class: this file and build-api.mjs share it.

@@ -1,6 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bind, cache, context, difference, files, git, http, image, merge, scratch, secret, ssh, tmpfs } from './index.ts';
+import {
+  bind,
+  cache,
+  context,
+  difference,
+  files,
+  git,
+  http,
+  image,
+  matrix,
+  merge,
+  scratch,
+  secret,
+  ssh,
+  type Tree,
+  tmpfs,
+} from './index.ts';
 
 test('what is described twice the same is one step, whatever way it was come to', () => {
   const one = image('debian:12').mkdir('/app').run('make');
@@ -72,6 +88,35 @@ test('mounts, copies and written files name the steps that they need', () => {
   ]);
   const [last] = steps.slice(-1);
   assert.equal(last?.kind === 'difference' && last.lower, idOf('image'));
+});
+
+test('a matrix makes one of each combination, and equal steps of them are one', () => {
+  const tested = (node: string, os: string): Tree => image(`node:${node}-${os}`).copy(context(), '/app').run('npm test');
+  const [first, ...others] = matrix({ node: ['22', '24'], os: ['bookworm', 'trixie'] }, ({ node, os }) => tested(node, os));
+  assert.ok(first !== undefined);
+  const { steps } = merge(first, ...others).definition();
+  const images = steps.flatMap((step) => (step.kind === 'image' ? [step.reference] : []));
+  assert.deepEqual(images.toSorted(), ['node:22-bookworm', 'node:22-trixie', 'node:24-bookworm', 'node:24-trixie']);
+  assert.equal(steps.filter(({ kind }) => kind === 'context').length, 1);
+  assert.deepEqual(
+    matrix({ a: [1, 2], b: [true], c: ['x', 'y'] }, ({ a, b, c }) => `${a}${b}${c}`),
+    ['1truex', '1truey', '2truex', '2truey'],
+  );
+  assert.deepEqual(
+    matrix({ a: [], b: ['x'] }, () => 1),
+    [],
+  );
+});
+
+test('steps are in the group in which their tree was', () => {
+  const tree = image('a').layer('deps').run('one').mkdir('/d').run('own', { group: 'other' }).layer().run('two').layer('app').env('A', '1');
+  assert.deepEqual(
+    tree
+      .run('three')
+      .definition()
+      .steps.map(({ group }) => group),
+    [undefined, 'deps', 'deps', 'other', undefined, 'app'],
+  );
 });
 
 test('a chain of three thousand steps is described', () => {

@@ -51,11 +51,13 @@ const partsOf = new WeakMap<Tree, Parts>();
 /** A tree of files: the result of a step. */
 export class Tree {
   readonly #image: DefinitionImage;
+  readonly #group: string | undefined;
 
   /** Use `scratch`, `image`, `context`, `files`, `merge` and `difference`. */
-  constructor(step: StepBody, inputs: readonly Tree[] = [], config: DefinitionImage = {}) {
+  constructor(step: StepBody, inputs: readonly Tree[] = [], config: DefinitionImage = {}, group?: string) {
     partsOf.set(this, { step, inputs });
     this.#image = config;
+    this.#group = group;
   }
 
   /** A string runs in `/bin/sh -c`. */
@@ -78,7 +80,7 @@ export class Tree {
       mounts: mounts.map((mount) => (mount.kind === 'bind' ? { ...mount, from: '' } : mount)),
       ...(services.length === 0 ? {} : { services: services.map((service) => ({ ...service, from: '' })) }),
     };
-    return new Tree(step, [this, ...sources, ...others], this.#image);
+    return this.#next(step, [...sources, ...others]);
   }
 
   /** As COPY: a directory's content goes to `to`; without `paths`, all of it. */
@@ -86,12 +88,12 @@ export class Tree {
     const { paths = ['/'], ...rest } = options;
     const absolute = paths.map((path) => (path.startsWith('/') ? path : `/${path}`));
     const shown = `COPY ${absolute.join(' ')} ${to}`;
-    return new Tree({ ...rest, kind: 'copy', name: shown, base: '', from: '', paths: absolute, to }, [this, from], this.#image);
+    return this.#next({ ...rest, kind: 'copy', name: shown, base: '', from: '', paths: absolute, to }, [from]);
   }
 
   /** Makes a directory and its parents. */
   mkdir(path: string, options: { readonly mode?: number; readonly owner?: string } = {}): Tree {
-    return new Tree({ ...options, kind: 'mkdir', base: '', path }, [this], this.#image);
+    return this.#next({ ...options, kind: 'mkdir', base: '', path }, []);
   }
 
   /** Small files, by absolute path. */
@@ -109,7 +111,18 @@ export class Tree {
       ...(Labels === undefined ? {} : { Labels: { ...this.#image.Labels, ...Labels } }),
     };
     const { step, inputs } = partsOf.get(this) as Parts;
-    return new Tree(step, inputs, merged);
+    return new Tree(step, inputs, merged, this.#group);
+  }
+
+  /** What is done to this tree from here on is in one group: it shares one layer, where layers follow the steps. Without a name every step has its own again. */
+  layer(group?: string): Tree {
+    const { step, inputs } = partsOf.get(this) as Parts;
+    return new Tree(step, inputs, this.#image, group);
+  }
+
+  #next(step: StepBody, others: readonly Tree[]): Tree {
+    const grouped = this.#group === undefined || step.group !== undefined ? step : { ...step, group: this.#group };
+    return new Tree(grouped, [this, ...others], this.#image, this.#group);
   }
 
   env(name: string, value: string): Tree {
@@ -265,6 +278,21 @@ export function secret(id: string, options: Omit<Extract<DefinitionMount, { kind
 /** The agent of `--ssh` while the command runs; SSH_AUTH_SOCK names its socket. */
 export function ssh(options: Omit<Extract<DefinitionMount, { kind: 'ssh' }>, 'kind'> = {}): Mount {
   return { kind: 'ssh', ...options };
+}
+
+export type Axes = Readonly<Record<string, readonly (string | number | boolean)[]>>;
+/** One value of each axis. */
+export type Cell<A extends Axes> = { readonly [K in keyof A]: A[K][number] };
+
+/**
+ * What is made for each combination of values, the last axis fastest:
+ *
+ *     matrix({ node: ['22', '24'], os: ['bookworm', 'trixie'] }, ({ node, os }) => image(`node:${node}-${os}`).run('npm test'))
+ */
+export function matrix<const A extends Axes, R>(axes: A, make: (cell: Cell<A>) => R): R[] {
+  let cells: Record<string, string | number | boolean>[] = [{}];
+  for (const [name, values] of Object.entries(axes)) cells = cells.flatMap((cell) => values.map((value) => ({ ...cell, [name]: value })));
+  return cells.map((cell) => make(cell as Cell<A>));
 }
 
 export type Describe = (input: BuildInput) => Tree | Promise<Tree>;

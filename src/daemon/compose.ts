@@ -152,7 +152,13 @@ function assemble(config: DaemonConfig, found: Found, { log, shutdown }: Options
   const layers = new StoreLayerMaker(store);
   const chunked = new StoreChunkedForm(store);
   const archives = new ArchiveService({ store, registries, layers, chunked });
-  const pulls = new ImagePuller({ store, chunked });
+  const pulls = new ImagePuller({
+    store,
+    chunked,
+    project: (tree) => snapshotter.project(tree),
+    onError: (error, image) =>
+      log.warn({ err: error, image }, 'a pulled image could not be made ready to run; its first start tries again'),
+  });
   const transfers = new RegistryTransfers({ store, registries, layers, chunked, pulls });
   const fetcher: ImageFetcher = {
     async fetch(reference, { auth, platform, signal, onProgress }) {

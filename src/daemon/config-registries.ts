@@ -1,11 +1,11 @@
 import { EngineError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { registryAddress } from '../transport/registry/address.ts';
-import { type HostSettings, parseMirror, type RegistryHosts } from '../transport/registry/hosts.ts';
+import { type HostSettings, isRange, parseMirror, type RegistryHosts } from '../transport/registry/hosts.ts';
 import { type Given, isTable, type Lookup, unknown } from './config-sources.ts';
 import { absolute, integer, invalid, list } from './config-values.ts';
 
-const keysOfHost = ['mirrors', 'insecure', 'ca', 'cert', 'key', 'max-requests'] as const;
+const keysOfHost = ['mirrors', 'insecure', 'ca', 'cert', 'key', 'auth-file', 'max-requests'] as const;
 const hub = 'docker.io';
 
 /** `[registries."HOST"]` of the file, with `insecure-registries` and `registry-mirrors`, which are Docker's, added. */
@@ -20,7 +20,7 @@ export function registries(lookup: Lookup): RegistryHosts {
   }
   const insecure = lookup('insecure-registries');
   for (const host of insecure === undefined ? [] : list(insecure, 'insecure-registries')) {
-    change(checkHost(insecure, 'insecure-registries', host), { insecure: true });
+    change(isRange(host) ? host : checkHost(insecure, 'insecure-registries', host), { insecure: true });
   }
   const mirrors = lookup('registry-mirrors');
   for (const entry of mirrors === undefined ? [] : list(mirrors, 'registry-mirrors')) {
@@ -62,6 +62,7 @@ function hostSettings(given: Given | undefined, host: string, table: unknown): H
     mirrors: mirrors === undefined ? [] : list(mirrors, `${name}.mirrors`).map((mirror) => checkMirror(given, `${name}.mirrors`, mirror)),
     insecure,
     ...files,
+    authFile: absolute(value('auth-file')),
     maxRequests: integer(value('max-requests'), `${name}.max-requests`, 1, 100),
   };
 }

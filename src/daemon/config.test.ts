@@ -87,17 +87,18 @@ test('registries have a table for each host; flags add mirrors and what is insec
   assert.deepEqual(loadConfig([], {}).registries, {});
   const path = fileOf(
     t,
-    'insecure-registries = ["a.example"]\n[registries."r.example:5000"]\nmirrors = ["m.example", "http://n.example/hub"]\nca = "/ca"\n' +
-      'cert = "/cert"\nkey = "/key"\nmax-requests = 3\n[registries."docker.io"]\ninsecure = true\n',
+    'insecure-registries = ["a.example", "10.1.0.0/16"]\n[registries."r.example:5000"]\nmirrors = ["m.example", "http://n.example/hub"]\nca = "/ca"\n' +
+      'cert = "/cert"\nkey = "/key"\nauth-file = "/auth.json"\nmax-requests = 3\n[registries."docker.io"]\ninsecure = true\n',
   );
-  const files = { ca: '/ca', cert: '/cert', key: '/key' };
-  const none = { ca: undefined, cert: undefined, key: undefined, maxRequests: undefined };
+  const files = { ca: '/ca', cert: '/cert', key: '/key', authFile: '/auth.json' };
+  const none = { ca: undefined, cert: undefined, key: undefined, authFile: undefined, maxRequests: undefined };
   assert.deepEqual(
     loadConfig(['--config', path, '--registry-mirror=https://m.example', '--registry-mirror', 'r.example:5000=o.example'], {}).registries,
     {
       'r.example:5000': { mirrors: ['m.example', 'http://n.example/hub', 'o.example'], insecure: false, ...files, maxRequests: 3 },
       'docker.io': { mirrors: ['https://m.example'], insecure: true, ...none },
       'a.example': { mirrors: [], insecure: true },
+      '10.1.0.0/16': { mirrors: [], insecure: true },
     },
   );
   const wrong: [string, string, RegExp][] = [
@@ -110,6 +111,8 @@ test('registries have a table for each host; flags add mirrors and what is insec
     ['[registries."r.example"]\nmirrors = ["m.example/?x"]\n', 'CONFIG_INVALID', /is not a mirror/],
     ['[registries."r.example"]\nmax-requests = 0\n', 'CONFIG_INVALID', /from 1 to 100/],
     ['insecure-registries = ["a b"]\n', 'CONFIG_INVALID', /is not the host/],
+    ['insecure-registries = ["10.0.0.0/33"]\n', 'CONFIG_INVALID', /is not the host/],
+    ['[registries."r.example"]\nauth-file = "x"\n', 'CONFIG_INVALID', /absolute/],
   ];
   for (const [content, code, message] of wrong) {
     assert.throws(() => loadConfig(['--config', fileOf(t, content)], {}), { code, message }, content);

@@ -32,6 +32,7 @@ export function describeEngine(
     initPath: programs.init,
     authorizationPlugins: config.authorizationPlugins,
     monitorPath: programs.conmon,
+    registries: config.registries,
     debug: config.logLevel === 'debug',
     startedAtMs: Date.now(),
   };

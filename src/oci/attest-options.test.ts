@@ -7,6 +7,8 @@ test('what docker and buildx write is read', () => {
     ['provenance', '', { provenance: 'min' }],
     ['provenance', 'true', { provenance: 'min' }],
     ['provenance', 'false', {}],
+    ['provenance', 'type=provenance,mode=max', { provenance: 'max' }],
+    ['sbom', 'type=sbom', { sbom: true }],
     ['provenance', 'mode=max', { provenance: 'max' }],
     ['provenance', 'max', { provenance: 'max' }],
     ['provenance', 'mode=min,version=v1,disabled=false', { provenance: 'min' }],

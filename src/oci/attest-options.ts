@@ -38,6 +38,8 @@ function fieldsOf(type: 'provenance' | 'sbom', text: string): Map<string, string
   for (const part of text.split(',').filter((each) => each !== '')) {
     const at = part.indexOf('=');
     const [key, value] = at < 0 ? [part, 'true'] : [part.slice(0, at), part.slice(at + 1)];
+    // buildx repeats it here.
+    if (key === 'type' && value === type) continue;
     // `min` alone is how BuildKit's own tools write it, too.
     if (type === 'provenance' && at < 0 && (key === 'min' || key === 'max')) fields.set('mode', key);
     else if (key === 'generator')

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { EngineError } from '../base/errors.ts';
 import type { DatabaseClient } from './database/client.ts';
 import { treeNotFound } from './jobs/node-source.ts';
 import type { Lease, Leases } from './port.ts';
@@ -66,7 +67,10 @@ class HeldLease implements Lease {
     this.#released = true;
     this.stop();
     this.#onRelease();
-    await this.#database.call('removeLease', this.id);
+    await this.#database.call('removeLease', this.id).catch((error: unknown) => {
+      // On a full disk it runs out by itself. What was to be told, and what is to be removed next, must not be lost over it.
+      if (!(error instanceof EngineError) || error.kind !== 'NoSpace') throw error;
+    });
   }
 
   stop(): void {

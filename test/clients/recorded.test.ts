@@ -185,7 +185,7 @@ describe('recorded exchanges', { skip: cannotRunDaemon, timeout: 120_000 }, () =
       said = await exchange.body('GET');
       exchange.destroy();
     }
-    assert.match(said, pattern, again);
+    assert.match(said, pattern);
   }
 
   async function converse({ stream: name, write, end, shows, ends }: Streaming, streams: Map<string, Exchange>): Promise<void> {

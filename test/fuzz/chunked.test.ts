@@ -8,13 +8,14 @@ import { digestOf, type Hex, sha256 } from '../../src/oci/digest.ts';
 import { type Entry, EntryType, type TreeId } from '../../src/store/model.ts';
 import { ByteWriter } from '../../src/store/tree/byte-writer.ts';
 import { encodeNode } from '../../src/store/tree/codec.ts';
+import { DeltaSources, markOf } from '../../src/transport/chunked/delta-sources.ts';
 import { decodeHead, encodeHead, type Head } from '../../src/transport/chunked/head.ts';
 import { readManifest } from '../../src/transport/chunked/manifest.ts';
 import { choosePacks } from '../../src/transport/chunked/packs.ts';
 import { joinRanges } from '../../src/transport/chunked/remote.ts';
 import { decodeStream } from '../../src/transport/chunked/stream/decode.ts';
 import { chunksOf, endMark, maxChunkBytes, readRecords, writeRecord } from '../../src/transport/chunked/stream/records.ts';
-import { cutStream } from '../../src/transport/chunked/stream/tree-stream.ts';
+import { cutStream, DirectoryTable } from '../../src/transport/chunked/stream/tree-stream.ts';
 import type { Chunk, ChunkId } from '../../src/transport/frames/model.ts';
 
 const bytes = (min: number, max: number) =>
@@ -283,6 +284,45 @@ test('a damaged head is refused, or points at nothing outside of its blobs', () 
       }
     }),
     { numRuns: 800 },
+  );
+});
+
+test('wherever a delta says that its files are, nothing outside of them is taken', () => {
+  const part = fc.record({ record: fc.nat(400), offset: fc.nat(20), length: fc.integer({ min: 1, max: 50 }) });
+  fc.assert(
+    fc.property(nodes, fc.array(part, { minLength: 1, maxLength: 3 }), fc.array(part, { maxLength: 3 }), (list, target, base) => {
+      const bytes = streamOf(list);
+      const sizes = new Map(
+        [...readRecords(bytes)].flatMap(({ entry }) => (entry.type === EntryType.file ? [[entry.object, entry.size]] : [])),
+      );
+      const stream = { tree: 'a' as Hex as TreeId, bytes, chunks: cutStream(bytes), directories: new DirectoryTable() };
+      const delta = { blob: 0, base: stream.tree, mark: markOf(stream), stream: [], files: [{ at: 0, compressed: 1, target, base }] };
+      const missing = new Map(
+        [...sizes].map(([object, size]) => [
+          object,
+          { object, size, name: 'x' as ByteString, chunks: [{ id: object.slice(0, 32) as ChunkId, length: size }] },
+        ]),
+      );
+      const sources = new DeltaSources(
+        blobs.map((blob) => ({ ...blob, digest: digestOf(sha256('')), mediaType: '' })),
+        'an image',
+      );
+      try {
+        sources.add(delta, stream, bytes, missing, () => false);
+      } catch (error) {
+        refused(error);
+        return;
+      }
+      for (const object of sizes.keys()) {
+        for (let offset = 0; offset <= 20; offset++) {
+          const found = sources.partAt(object, offset);
+          if (found === undefined) continue;
+          assert.ok(found.offset + found.length <= (sizes.get(object) ?? -1) && found.within + found.length <= found.frame.length);
+          for (const used of found.frame.base) assert.ok(used.offset + used.length <= (sizes.get(used.object) ?? -1));
+        }
+      }
+    }),
+    { numRuns: 500 },
   );
 });
 

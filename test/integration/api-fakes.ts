@@ -3,9 +3,11 @@ import { EventBus } from '../../src/api/event-bus.ts';
 import type { Services } from '../../src/api/services.ts';
 import type { CreateContainerRequest } from '../../src/api-types/container.ts';
 import { EngineError } from '../../src/base/errors.ts';
+import { emptyImageConfig } from '../../src/oci/config.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { Attachment, ContainerRecord, Containers, ExecRecord } from '../../src/runtime/port.ts';
 import type { TreeId } from '../../src/store/model.ts';
+import type { ImageRecord } from '../../src/store/port.ts';
 
 const hex = (digit: string) => digit.repeat(64);
 
@@ -150,7 +152,15 @@ export class FakeContainers {
 export function fakeServices(change: Partial<Services> = {}): Services & { stop(): void } {
   const stopping = new AbortController();
   const services: Services = {
-    store: { images: partial('images', {}), leases: partial('leases', {}), trees: partial('trees', {}), uses: partial('uses', {}) },
+    store: {
+      // Whatever a container is made of runs here.
+      images: partial<Services['store']['images']>('images', {
+        resolve: async () => partial<ImageRecord>('image', { config: emptyImageConfig() }),
+      }),
+      leases: partial('leases', {}),
+      trees: partial('trees', {}),
+      uses: partial('uses', {}),
+    },
     containers: partial('containers', {}),
     snapshotter: partial<Services['snapshotter']>('snapshotter', { name: 'fake' }),
     jobs: partial('jobs', {}),
@@ -174,6 +184,7 @@ export function fakeServices(change: Partial<Services> = {}): Services & { stop(
       runtimes: { runc: { path: 'runc' } },
       defaultRuntime: 'runc',
       cgroupVersion: '2',
+      registries: {},
       cgroupDriver: 'cgroupfs',
       cdiDirs: ['/etc/cdi'],
       seccompProfile: 'builtin',

@@ -57,6 +57,24 @@ test('info tells what this engine and host are, in the shape of the version that
   assert.ok((await call('GET', '/v1.24/info')).json().SecurityOptions.includes('seccomp'));
 });
 
+test('info tells of mirrors and of registries that are insecure, as Docker does', async (t) => {
+  const registries = {
+    'docker.io': { mirrors: ['mirror.example', 'http://10.0.0.5:5000/hub/'], insecure: false },
+    'r.example:5000': { mirrors: [], insecure: true },
+    '10.1.0.0/16': { mirrors: [], insecure: true },
+  };
+  const { RegistryConfig } = (await client(t, { ...services, info: { ...fakeServices().info, registries } })('GET', '/info')).json();
+  const mirrors = ['https://mirror.example/', 'http://10.0.0.5:5000/hub/'];
+  assert.deepEqual(RegistryConfig, {
+    InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8', '10.1.0.0/16'],
+    IndexConfigs: {
+      'docker.io': { Name: 'docker.io', Mirrors: mirrors, Secure: true, Official: true },
+      'r.example:5000': { Name: 'r.example:5000', Mirrors: [], Secure: false, Official: false },
+    },
+    Mirrors: mirrors,
+  });
+});
+
 test('version names the newest and the oldest version that is spoken', async (t) => {
   const { ApiVersion, MinAPIVersion, Components } = (await client(t, services)('GET', '/version')).json();
   assert.deepEqual([ApiVersion, MinAPIVersion, Components[0].Name], ['1.50', '1.24', 'Engine']);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { type DebuggedStep, GivenSecrets, type StepDebugger } from '../../src/build/port.ts';
 import { OciRuntime } from '../../src/runtime/drivers/oci-runtime.ts';
 import { StepProcessRunner } from '../../src/runtime/steps/step-runner.ts';
@@ -32,6 +32,12 @@ async function openScene(): Promise<BuildBench & { run: string }> {
   return { ...builds, run, [Symbol.asyncDispose]: dispose };
 }
 
+let scene: Awaited<ReturnType<typeof openScene>>;
+before(async () => {
+  if (!skip) scene = await openScene();
+});
+after(() => scene?.[Symbol.asyncDispose]());
+
 function assertNothingLeft({ store, run }: { store: BuildBench['store']; run: string }): void {
   assert.deepEqual(readdirSync(join(store.paths.root, 'snapshots')), []);
   assert.deepEqual(readdirSync(join(run, 'steps')), []);
@@ -50,7 +56,6 @@ async function ask(step: DebuggedStep, script: string): Promise<string> {
 }
 
 test('a failed step is looked into where it failed: files, mounts, secrets, environment, user and directory', { skip }, async () => {
-  await using scene = await openScene();
   let said = '';
   let message = '';
   const debug: StepDebugger = {
@@ -76,7 +81,6 @@ test('a failed step is looked into where it failed: files, mounts, secrets, envi
 });
 
 test('a step that is looked into holds up no other build, neither those of other steps nor those of the same', { skip }, async () => {
-  await using scene = await openScene();
   const seen = Promise.withResolvers<void>();
   const offered: (() => void)[] = [];
   const all = Promise.withResolvers<void>();
@@ -102,7 +106,6 @@ test('a step that is looked into holds up no other build, neither those of other
 test('its shell ends with the build that is cancelled', {
   skip,
 }, async () => {
-  await using scene = await openScene();
   const abort = new AbortController();
   let ended: Promise<number> | undefined;
   const debug: StepDebugger = {
@@ -120,7 +123,6 @@ test('its shell ends with the build that is cancelled', {
 });
 
 test('what the image lacks is told, and the build fails as it did', { skip }, async () => {
-  await using scene = await openScene();
   const errors: unknown[] = [];
   const debug: StepDebugger = {
     offer: (step) =>

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { BuildDefinition } from '../../src/api-types/definition.ts';
-import { bind, cache, context, difference, image, merge, scratch, type Tree } from '../../src/build-api/index.ts';
+import { bind, cache, context, difference, image, merge, scratch, secret, type Tree } from '../../src/build-api/index.ts';
 import { describeBuild } from '../../src/cli/build/describe.ts';
 import { type BuildBench, type Files, openBuilds } from '../support/builds.ts';
 
@@ -122,6 +122,82 @@ test('a module of TypeScript describes a build, with what it imports from its pa
   assert.deepEqual(config, { Env: { TARGET: 'test' } });
 });
 
+test('a module that never ends, or takes all memory, is ended', async (t) => {
+  const cases: [body: string, limits: { timeoutMs?: number; memoryBytes?: number }, message: RegExp][] = [
+    ['for (;;) {}', { timeoutMs: 700 }, /it did not end within 0\.7 s/],
+    ['await new Promise((settle) => setInterval(() => {}, 1000))', { timeoutMs: 700 }, /it did not end within 0\.7 s/],
+    [
+      'const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))',
+      { memoryBytes: 150 * 2 ** 20 },
+      /it takes more than 150 MiB of memory/,
+    ],
+  ];
+  for (const [body, limits, message] of cases) {
+    const path = join(folder(t, { 'build.ts': body }), 'build.ts');
+    await assert.rejects(describeBuild(path, input, limits), { code: 'DEFINITION_FAILED', message }, body);
+  }
+  const path = join(
+    folder(t, {
+      'build.ts': `
+    import { build, image } from 'slipway/build';
+    export default build(() => { let tree = image('a'); for (;;) tree = tree.run('x'); });`,
+    }),
+    'build.ts',
+  );
+  await assert.rejects(describeBuild(path, input, { memoryBytes: 150 * 2 ** 20 }), { message: /it takes more than 150 MiB of memory/ });
+});
+
+test('steps of one group have one layer', needsRoot, async () => {
+  await using builds = await openBuilds();
+  await builds.image('base', { 'etc/base': 'b' }, {}, true);
+  const tree = image('base')
+    .run('echo 0 > /z')
+    .layer('deps')
+    .run('echo 1 > /a')
+    .run('echo 2 > /b')
+    .mkdir('/d')
+    .layer('app')
+    .run('echo 3 > /c');
+  const built = await build(builds, tree);
+  const filled = built.image?.history
+    .filter(({ empty_layer }) => empty_layer !== true)
+    .map(({ created_by, comment }) => [created_by, comment]);
+  assert.deepEqual(filled?.slice(-3), [
+    ['RUN echo 0 > /z', 'slipway.build.v1'],
+    ['MKDIR /d', 'slipway.build.v1 group deps'],
+    ['RUN echo 3 > /c', 'slipway.build.v1 group app'],
+  ]);
+  assert.equal(built.image?.history.filter(({ comment }) => comment?.startsWith('slipway.build')).length, 5);
+});
+
+test('a step waits for what it mounts of the network and of secrets, and says so when they are not there', needsRoot, async () => {
+  await using builds = await openBuilds();
+  await builds.image('base', { 'tmp/': { mode: 0o1777 } }, {}, true);
+  const tree = image('base').run('cat /run/secrets/token > /seen', { mounts: [secret('token', { required: true })] });
+  await assert.rejects(build(builds, tree), { code: 'SECRET_MISSING' });
+  const text = JSON.stringify(
+    image('base')
+      .run('true', { services: [{ name: 'db', from: image('base') }] })
+      .definition(),
+  );
+  await assert.rejects(builds.build(text, {}, { frontend: 'definition' }), { code: 'SERVICE_INVALID', message: /"db" has nothing to run/ });
+  const ran = await builds.build(
+    JSON.stringify(image('base').run('true', { name: 'old', cacheTtlMs: 0 }).run('true').definition()),
+    {},
+    { frontend: 'definition' },
+  );
+  const again = await builds.build(
+    JSON.stringify(image('base').run('true', { name: 'old', cacheTtlMs: 0 }).run('true').definition()),
+    {},
+    { frontend: 'definition' },
+  );
+  assert.equal(again.image?.id, ran.image?.id);
+  assert.deepEqual(
+    again.events.flatMap((event) => (event.kind === 'vertex' && event.state === 'running' ? [event.reason] : [])),
+    ['its result is older than its cache TTL'],
+  );
+});
+
 test('a module can only describe', async (t) => {
   const outside = folder(t, { secret: 'no' });
   const cases: [body: string, message: RegExp, hint: RegExp | undefined][] = [
@@ -138,6 +214,9 @@ test('a module can only describe', async (t) => {
       /nothing of the environment/,
       undefined,
     ],
+    [`process.kill(process.ppid, 0)`, /ERR_ACCESS_DENIED/, /only describes/],
+    [`await (await import('node:dns/promises')).lookup('deb.debian.org')`, /ERR_ACCESS_DENIED/, /only describes/],
+    [`new (await import('node:worker_threads')).Worker('1', { eval: true })`, /ERR_ACCESS_DENIED/, /only describes/],
     [`process.exit(3)`, /it failed/, undefined],
     [`export default 5`, /the default export gives no tree/, undefined],
     [`const x: number = ;`, /build\.ts:1/, undefined],

@@ -107,6 +107,13 @@ test('a build that the engine ended under is told as interrupted, and damaged re
   await torn.finish({ state: 'cancelled' });
 });
 
+test('a check is no build', async (t) => {
+  const history = new BuildHistory({ directory: folder(t) });
+  const builder = new RecordedBuilder({ builder: telling([said], succeed), history });
+  await builder.build({ ...request, output: { kind: 'check' } }, options);
+  assert.deepEqual(await history.list(), []);
+});
+
 test('a hundred builds are kept, the latest', async (t) => {
   const directory = folder(t);
   const history = new BuildHistory({ directory });

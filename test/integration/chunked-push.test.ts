@@ -44,7 +44,7 @@ test('without ordinary layers the packs hold it all, and a push sends only new c
   assert.deepEqual(same.found.bytes, two.found.bytes);
 });
 
-test('over many versions the packs stay within bounds, and any version is whole for who has nothing', { timeout: 120_000 }, async () => {
+test('over many versions the packs stay within bounds, and any version is whole for who has nothing', { timeout: 300_000 }, async () => {
   await using there = await openStoreForTest();
   const repository = new MemoryRepository();
   const form = new StoreChunkedForm(there);
@@ -86,7 +86,7 @@ test('a previous form that cannot be read is not gone on from', async () => {
   assert.deepEqual(two.found.bytes, one.found.bytes);
 });
 
-test("through Debian's registry, and its own collection of garbage", { ...needsRegistry, timeout: 60_000 }, async (t) => {
+test("through Debian's registry, and its own collection of garbage", { ...needsRegistry, timeout: 240_000 }, async (t) => {
   const registry = await startRegistry(t);
   const client = new RegistryClient();
   const reference = parseReference(`${registry.address}/team/web:1`);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
 import { FakeDaemon, finished } from './cli-fake-daemon.ts';
 
 const result = {
@@ -81,30 +83,46 @@ test('a folder that the daemon sees is named, not sent', async () => {
   assert.equal((await daemon.run(['build', '-q', folder])).stdout, 'sha256:abc\n');
 });
 
-test('a folder that the daemon does not see is sent as a tar, without what .dockerignore names', async () => {
+test('of a folder that the daemon does not see a list is sent, without what .dockerignore names, and the contents that are missing', async () => {
   await using daemon = await FakeDaemon.start();
   const folder = makeContext(daemon);
+  const tree = '5'.repeat(64);
+  const hello = createHash('sha256').update('hello').digest('hex');
+  let listed: unknown[][] = [];
+  let contents = Buffer.alloc(0);
   daemon.on('POST /build', (request, response) => {
-    if (request.headers['x-slipway-context'] === undefined) {
-      writeFileSync(join(daemon.folder, 'sent.tar'), request.body);
-      send(response, result);
-    } else response.writeHead(412).end('{"message":"not shared","code":"CONTEXT_NOT_SHARED"}');
+    if (request.headers['x-slipway-context'] === JSON.stringify({ tree })) send(response, result);
+    else response.writeHead(412).end('{"message":"not shared","code":"CONTEXT_NOT_SHARED"}');
   });
+  daemon.on('POST /slipway/build-contexts', (request, response) => {
+    const [head, ...lines] = gunzipSync(request.body).toString().trimEnd().split('\n');
+    assert.equal(head, '{"version":1}');
+    listed = lines.map((line) => JSON.parse(line) as unknown[]);
+    response.writeHead(201).end(JSON.stringify({ id: 'abc', missing: [hello] }));
+  });
+  daemon.on('POST /slipway/build-contexts/abc/contents', (request, response) => {
+    contents = Buffer.concat([contents, request.body]);
+    response.writeHead(204).end();
+  });
+  daemon.on('POST /slipway/build-contexts/abc/finish', (_request, response) => void response.writeHead(201).end(JSON.stringify({ tree })));
   const built = await daemon.run(['build', folder]);
   assert.equal(built.status, 0, built.stderr);
-  const names = execFileSync('tar', ['-tf', join(daemon.folder, 'sent.tar')], { encoding: 'utf8' })
-    .trim()
-    .split('\n');
-  assert.deepEqual(names, [
-    '.dockerignore',
-    'Dockerfile',
-    'link',
-    'main.js',
-    'node_modules/',
-    'node_modules/keep/',
-    'node_modules/keep/x.js',
-  ]);
-  assert.equal(execFileSync('tar', ['-xOf', join(daemon.folder, 'sent.tar'), 'main.js'], { encoding: 'utf8' }), 'hello');
+  assert.deepEqual(
+    listed.map(([kind, path]) => [kind, path]),
+    [
+      ['f', '.dockerignore'],
+      ['f', 'Dockerfile'],
+      ['l', 'link'],
+      ['f', 'main.js'],
+      ['d', 'node_modules'],
+      ['d', 'node_modules/keep'],
+      ['f', 'node_modules/keep/x.js'],
+    ],
+  );
+  const head = Buffer.alloc(40);
+  head.write(hello, 'hex');
+  head.writeBigUInt64LE(5n, 32);
+  assert.deepEqual(contents, Buffer.concat([head, Buffer.from('hello')]));
 });
 
 test('a Dockerfile from outside, or from standard input, travels in a header', async () => {

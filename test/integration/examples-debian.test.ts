@@ -14,7 +14,10 @@ describe('the examples on Debian', { skip }, () => {
   before(async () => {
     await bench.place.start();
     try {
-      bench.slipway('bootstrap', 'debian', 'bookworm', '--host-certificates', '-t', 'debian:bookworm');
+      // An image of that name, saved before: with a slow mirror the base is most of the time that this takes.
+      const saved = process.env.SLIPWAY_TEST_DEBIAN;
+      if (saved !== undefined) bench.slipway('load', '-i', saved);
+      else bench.slipway('bootstrap', 'debian', 'bookworm', '--host-certificates', '-t', 'debian:bookworm');
     } catch (error) {
       unreachable = cannotReach(error);
       if (unreachable === false) throw error;

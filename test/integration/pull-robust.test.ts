@@ -235,3 +235,49 @@ test('one bad layer stops the others, and they are gone on with when it is mende
   const { image: record } = await puller.pull(repository, request('registry.example/team/web:1'));
   assert.equal((await store.trees.stat(record.tree)).files, 8);
 });
+
+test('a layer that comes damaged is told with its image, and the next pull asks for nothing else', async () => {
+  await using store = await openStoreForTest();
+  const repository = new FakeRepository();
+  const image = putImage(repository, [small(), layer([tarFile('second', Buffer.alloc(50_000, 2))])], { tag: '1' });
+  const [first = assert.fail(), second = assert.fail()] = image.layers;
+  const damaged = async function* (bytes: Buffer) {
+    // Not before the other one has come.
+    while (!(await store.blobs.has(first.digest))) await new Promise((resolve) => setTimeout(resolve, 5));
+    yield bytes.subarray(0, 100);
+    throw new EngineError('DataLoss', 'BLOB_DIGEST_MISMATCH', 'what r gives for sha256:… is not that');
+  };
+  repository.faults.set(second.digest, [damaged, damaged]);
+  const puller = new ImagePuller({ store });
+  await assert.rejects(puller.pull(repository, request('registry.example/team/web:1')), (error: EngineError) => {
+    assert.equal(error.code, 'BLOB_DIGEST_MISMATCH');
+    assert.match(error.message, /^layer 2 of registry\.example\/team\/web:1 from registry\.example\/team\/web is damaged: /);
+    assert.match(error.hint ?? '', /Pull again/);
+    return true;
+  });
+  assert.equal(repository.reads(second.digest).length, 2);
+  repository.asked.length = 0;
+  await puller.pull(repository, request('registry.example/team/web:1'));
+  assert.deepEqual([repository.reads(first.digest).length, repository.reads(second.digest)], [0, [`blob ${second.digest} from 0`]]);
+});
+
+test('what was pulled is made ready to run, unless it is for another platform; the pull does not depend on it', async () => {
+  await using store = await openStoreForTest();
+  const repository = new FakeRepository();
+  putImage(repository, [small()], { tag: '1' });
+  putImage(repository, [layer([tarFile('file', 'other')])], { tag: 'far', config: { architecture: 's390x' } });
+  const projected: string[] = [];
+  const failures: string[] = [];
+  const puller = new ImagePuller({
+    store,
+    project: async (tree) => {
+      projected.push(tree);
+      throw new Error('no space for it');
+    },
+    onError: (error, what) => failures.push(`${what}: ${(error as Error).message}`),
+  });
+  const { image } = await puller.pull(repository, request('registry.example/team/web:1'));
+  assert.deepEqual([projected, failures], [[image.tree], ['registry.example/team/web:1: no space for it']]);
+  await puller.pull(repository, request('registry.example/team/web:far'));
+  assert.equal(projected.length, 1);
+});

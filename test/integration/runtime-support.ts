@@ -13,6 +13,7 @@ import { SpoolRotator } from '../../src/logging/spool-rotator.ts';
 import type { Endpoint, NetworkInfo, Networks, PortBinding, PortReservation } from '../../src/network/port.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { RunConfig } from '../../src/oci/image.ts';
+import { Cgroups } from '../../src/runtime/cgroups.ts';
 import { ConmonMonitor } from '../../src/runtime/drivers/conmon.ts';
 import { OciRuntime } from '../../src/runtime/drivers/oci-runtime.ts';
 import { ContainerEngine } from '../../src/runtime/engine.ts';
@@ -296,12 +297,13 @@ export async function makeHarness(config: RunConfig = {}, options: HarnessOption
 }
 
 /** Ends and removes everything, whatever state it is in. */
-export async function closeHarness({ engine, directory }: Harness): Promise<void> {
+export async function closeHarness({ engine, directory, rootId }: Harness): Promise<void> {
   for (const { id } of await engine.list())
     await engine.remove(id, { force: true, volumes: true }).catch((error) => process.stderr.write(`${String(error)}\n`));
   await engine.close();
   const mounts = join(directory, 'run/snap');
   if (existsSync(mounts)) for (const id of readdirSync(mounts)) unmountIfMounted(join(mounts, id));
+  await new Cgroups().remove(`/slipway-${rootId}`);
   rmSync(directory, { recursive: true, force: true });
 }
 

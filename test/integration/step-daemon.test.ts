@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { listMounts } from '../../src/kernel/mount.ts';
 import { Cgroups } from '../../src/runtime/cgroups.ts';
+import { until } from '../support/until.ts';
 import { cannotRunDaemon, DaemonPlace, type DaemonProcess, upload } from './api-daemon-harness.ts';
-import { eventually } from './network-harness.ts';
 
 const command = join(import.meta.dirname, '../../src/cli/main.ts');
 
@@ -21,7 +21,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 120_000 }, () => {
+describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 300_000 }, () => {
   let here: DaemonPlace;
   let daemon: DaemonProcess;
   let context: string;
@@ -71,7 +71,7 @@ describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 120_000 }, () =>
   const groups = () => new Cgroups().list(`/slipway-${here.rootId}`);
   const netns = () => readdirSync(join(here.run, 'netns'));
   const nothingRuns = () =>
-    eventually(async () => {
+    until(async () => {
       assert.deepEqual(await groups(), []);
       const steps = join(here.run, 'steps');
       assert.deepEqual(existsSync(steps) ? readdirSync(steps) : [], []);
@@ -95,7 +95,7 @@ describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 120_000 }, () =>
   test('a client that goes away takes its shell along', async () => {
     const { child, output, ended } = build('FROM bb:1\nRUN --network=none false\n', ['--debug']);
     child.stdin?.write('echo pid $$; sleep 1000\n');
-    await eventually(async () => assert.match(output(), /pid 1\n/));
+    await until(async () => assert.match(output(), /pid 1\n/));
     child.kill('SIGKILL');
     await ended;
     await nothingRuns();
@@ -144,7 +144,7 @@ describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 120_000 }, () =>
       { id: 'test', kind: 'run', base: 'base', args: ['sh', '-c', 'echo running; sleep 1000'], services: [server] },
     ];
     const { output, ended } = build({ definition: { slipwayBuild: 1, target: 'test', steps } }, []);
-    await eventually(async () => {
+    await until(async () => {
       assert.match(output(), /#\d+ [\d.]+ running\n/);
       assert.match(output(), /\[web\] serving\n/);
     });
@@ -155,18 +155,16 @@ describe('steps of a daemon', { skip: cannotRunDaemon, timeout: 120_000 }, () =>
     assert.ok(processes.length >= 2);
     await daemon.kill();
     await ended;
-    daemon = await here.start();
+    daemon = await here.start('--build-entitlement', 'security.insecure');
     await nothingRuns();
     assert.deepEqual(netns(), []);
     // Whoever inherits a zombie reaps it in its own time.
-    await eventually(async () => assert.deepEqual(processes.filter(isAlive), []));
+    await until(async () => assert.deepEqual(processes.filter(isAlive), []));
     assert.deepEqual(
       listMounts().filter(({ mountPoint }) => mountPoint.startsWith(`${here.run}/build`)),
       [],
     );
-    // With all rights, once the configuration permits it.
-    await daemon.stop();
-    daemon = await here.start('--build-entitlement', 'security.insecure');
+    // With all rights, now that the configuration permits it.
     const all = await post('RUN --security=insecure mount -t tmpfs none /tmp && grep CapEff:.*000001f /proc/self/status', {
       entitlements: 'security.insecure',
     });

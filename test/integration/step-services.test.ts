@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Cgroups } from '../../src/runtime/cgroups.ts';
 import type { StepService } from '../../src/runtime/port.ts';
-import { eventually, needs } from './network-harness.ts';
+import { until } from '../support/until.ts';
+import { needs } from './network-harness.ts';
 import { cannotRun } from './runtime-support.ts';
 import { openSteps, type StepScene } from './step-scene.ts';
 
@@ -31,7 +32,7 @@ const fetch = (name: string) => ['sh', '-c', `busybox wget -q -O - http://${name
 async function assertNothingLeft({ directory, rootId }: StepScene): Promise<void> {
   assert.deepEqual(readdirSync(join(directory, 'runtime')), []);
   assert.deepEqual(readdirSync(join(directory, 'steps')), []);
-  await eventually(async () => assert.deepEqual(await new Cgroups().list(`/slipway-${rootId}`), []));
+  await until(async () => assert.deepEqual(await new Cgroups().list(`/slipway-${rootId}`), []));
 }
 
 for (const network of ['default', 'none'] as const) {
@@ -58,7 +59,7 @@ test('a service ends with a step that fails, and with one that is cancelled', { 
   const early = new AbortController();
   const never = web(scene, 'never', { ready: { args: ['sh', '-c', 'echo probed >> /probed; false'], timeoutMs: 60_000 } });
   const waiting = scene.step(['true'], { services: [never], signal: early.signal });
-  await eventually(async () => assert.ok(existsSync(join(never.rootfs, 'probed'))));
+  await until(async () => assert.ok(existsSync(join(never.rootfs, 'probed'))));
   early.abort();
   await assert.rejects(waiting, { name: 'AbortError' });
   await assertNothingLeft(scene);
@@ -98,7 +99,7 @@ test('services are held to names as their step is, and to limits of their own', 
     signal: reads.signal,
     onOutput: (_, data) => output.push(data.toString()),
   });
-  await eventually(async () => assert.match(output.join(''), /\[db\] CapEff:.*\n\[db\] [12]\n/));
+  await until(async () => assert.match(output.join(''), /\[db\] CapEff:.*\n\[db\] [12]\n/));
   const groups = await new Cgroups().list(`/slipway-${scene.rootId}`);
   const limit = (group: string) => {
     const cgroups = new Cgroups();

@@ -58,9 +58,11 @@ export type BuildBench = AsyncDisposable & {
   text(tree: TreeId, path: string): Promise<string>;
 };
 
-export async function openBuilds(options: { steps?: StepRunner; httpLimitBytes?: number; policy?: CachePolicy } = {}): Promise<BuildBench> {
+export async function openBuilds(
+  options: { steps?: StepRunner; httpLimitBytes?: number; policy?: CachePolicy; directory?: string } = {},
+): Promise<BuildBench> {
   process.umask(0o022);
-  const folder = mkdtempSync(join(tmpdir(), 'slipway-build-'));
+  const folder = mkdtempSync(join(options.directory ?? tmpdir(), 'slipway-build-'));
   const store = await openStoreForTest({ root: join(folder, 'root'), jobIdleMs: 500 });
   const steps = new ChrootSteps();
   const snapshotter = new ErofsOverlaySnapshotter({ store, runDirectory: join(folder, 'run') });

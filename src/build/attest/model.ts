@@ -24,5 +24,5 @@ export function imageUrl(name: string, platform: string): string {
   const at = name.lastIndexOf(':');
   const tagged = at > name.lastIndexOf('/');
   const [path, version] = tagged ? [name.slice(0, at), name.slice(at + 1)] : [name, 'latest'];
-  return `pkg:docker/${path}@${encodeURIComponent(version)}?platform=${encodeURIComponent(platform)}`;
+  return `pkg:docker/${path.split('/').map(encodeURIComponent).join('/')}@${encodeURIComponent(version)}?platform=${encodeURIComponent(platform)}`;
 }

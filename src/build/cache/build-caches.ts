@@ -174,7 +174,7 @@ export class BuildCache implements AsyncDisposable {
     for (const solved of this.#solved) results.push(...(await this.#results(solved, { all: wanted.mode === 'max', trees, nowMs })));
     const mounts = wanted.mounts === false ? [] : await this.#mounts({ trees, nowMs });
     for (const tree of trees.keys()) await lease.add('tree', tree);
-    const toExport: ToExport = { results, mounts, trees };
+    const toExport: ToExport = { results, mounts, trees, anew: this.#parts.remote?.damaged.has(place.name) };
     return exportCache({ store, collections }, place, toExport, { lease, signal });
   }
 

@@ -6,13 +6,17 @@ import type { Lease, Store } from '../../store/port.ts';
 import type { CollectionBuild, TreeCollections } from '../../transport/collections/port.ts';
 import { type CachedTree, type CacheEntries, encodeCacheManifest, encodeEntries } from './document.ts';
 import { type Merged, mergeEntries, type NewEntries, saysAll } from './merge.ts';
-import { type LoadedCache, loadCache } from './remote-cache.ts';
+import { isUnsound, type LoadedCache, loadCache } from './remote-cache.ts';
 import type { CacheTarget, TargetBlob } from './targets/port.ts';
 
 export type ExportParts = { readonly store: Pick<Store, 'blobs' | 'paths'>; readonly collections: TreeCollections };
 export type ExportOptions = { readonly lease: Lease; readonly signal: AbortSignal };
 /** `trees`: content digests of all that the entries name. */
-export type ToExport = NewEntries & { readonly trees: ReadonlyMap<TreeId, TreeRef> };
+export type ToExport = NewEntries & {
+  readonly trees: ReadonlyMap<TreeId, TreeRef>;
+  /** What is there was found to be damaged: nothing of it is gone on from. */
+  readonly anew?: boolean | undefined;
+};
 export type Exported = { readonly results: number; readonly uploadedBytes: number; readonly changed: boolean };
 
 const maxAttempts = 8;
@@ -26,13 +30,13 @@ export async function exportCache(parts: ExportParts, target: CacheTarget, toExp
   let uploadedBytes = 0;
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     options.signal.throwIfAborted();
-    const before = await readBefore(parts, target, options);
+    const before = await readBefore(parts, target, toExport.anew === true, options);
     const nowMs = Date.now();
     if (before.version !== undefined && saysAll(before.cache?.entries, toExport, nowMs))
       return { results: toExport.results.length, uploadedBytes, changed: false };
     const merged = mergeEntries(before.cache?.entries, toExport, nowMs);
     const built = await buildTrees(parts, target, { merged, before, toExport }, options);
-    uploadedBytes += await uploadAll(parts, target, built.made as TargetBlob[], options);
+    uploadedBytes += await uploadAll(parts, target, built.made as TargetBlob[], { ...options, anew: built.anew });
     const entries = await encodeEntries(toldEntries(merged, listTrees(built, merged, toExport, before.cache?.entries)));
     uploadedBytes += await uploadBytes(parts, target, entries, options);
     const blobs = built.blobs as TargetBlob[];
@@ -55,9 +59,10 @@ export async function exportCache(parts: ExportParts, target: CacheTarget, toExp
 type Before = { readonly version: string | undefined; readonly cache: LoadedCache | undefined };
 
 /** A cache that cannot be read is begun anew, in the place of the one that is there. */
-async function readBefore({ store }: ExportParts, target: CacheTarget, options: ExportOptions): Promise<Before> {
+async function readBefore({ store }: ExportParts, target: CacheTarget, anew: boolean, options: ExportOptions): Promise<Before> {
   const found = await target.read(options);
   if (found === undefined) return { version: undefined, cache: undefined };
+  if (anew) return { version: found.version, cache: undefined };
   try {
     const cache = await loadCache(target, { store, ...options });
     return { version: cache?.version, cache };
@@ -67,24 +72,22 @@ async function readBefore({ store }: ExportParts, target: CacheTarget, options: 
   }
 }
 
-function isUnsound(error: unknown): boolean {
-  return error instanceof EngineError && ['InvalidArgument', 'DataLoss', 'NotFound', 'Unsupported'].includes(error.kind);
-}
-
 async function buildTrees(
   { collections }: ExportParts,
   target: CacheTarget,
   { merged, before, toExport }: { merged: Merged; before: Before; toExport: ToExport },
   options: ExportOptions,
-): Promise<CollectionBuild> {
+): Promise<CollectionBuild & { anew: boolean }> {
   const trees = [...toExport.trees.keys()].filter((tree) => merged.trees.has(tree));
-  if (before.cache === undefined) return collections.build({ trees }, options);
+  const buildAnew = async () => ({ ...(await collections.build({ trees }, options)), anew: true });
+  if (before.cache === undefined) return buildAnew();
   const kept = [...before.cache.entries.trees.values()].filter(({ id }) => merged.trees.has(id));
   try {
-    return await collections.build({ trees, previous: { place: target, blobs: before.cache.manifest.blobs, trees: kept } }, options);
+    const previous = { place: target, blobs: before.cache.manifest.blobs, trees: kept };
+    return { ...(await collections.build({ trees, previous }, options)), anew: false };
   } catch (error) {
     if (!isUnsound(error) || options.signal.aborted) throw error;
-    return collections.build({ trees }, options);
+    return buildAnew();
   }
 }
 
@@ -109,13 +112,14 @@ async function uploadAll(
   { store }: Pick<ExportParts, 'store'>,
   target: CacheTarget,
   blobs: readonly TargetBlob[],
-  options: ExportOptions,
+  options: ExportOptions & { anew?: boolean },
 ): Promise<number> {
   let sent = 0;
   const left = [...blobs];
   const worker = async () => {
     for (let blob = left.shift(); blob !== undefined; blob = left.shift()) {
-      if (await target.has(blob, options)) continue;
+      // One of the same name may be what was found to be damaged.
+      if (options.anew !== true && (await target.has(blob, options))) continue;
       await target.upload(blob, store.blobs.path(blob.digest), options);
       sent += blob.size;
     }

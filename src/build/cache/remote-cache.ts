@@ -48,6 +48,8 @@ export class RemoteCache implements RemoteResults {
   readonly #timer: NodeJS.Timeout;
   readonly #stop = new AbortController();
   #fetched: TreeId[] = [];
+  /** Places, by name, that have content which is not what it should be. */
+  readonly damaged = new Set<string>();
 
   /** Begins to read. Dispose of it while the lease is held. */
   constructor(targets: readonly CacheTarget[], options: RemoteCacheOptions) {
@@ -183,6 +185,7 @@ export class RemoteCache implements RemoteResults {
         return undefined;
       }
       source.failures++;
+      if (isUnsound(error)) this.damaged.add(target.name);
       onEvent({ kind: 'warning', message: `a result cannot be taken from the cache ${target.name}: ${messageOf(error)}` });
       return undefined;
     }
@@ -203,6 +206,11 @@ export async function loadCache(
   if (!(await blobs.has(digest))) await blobs.put(target.blob(manifest.entries, { signal }), { digest, sizeBytes: size }, { signal });
   const bytes = Buffer.concat(await Array.fromAsync(blobs.read(digest)));
   return { version: found.version, manifest, entries: await decodeEntries(bytes, target.name) };
+}
+
+/** Whether it is the cache itself that is at fault, and not the way to it. */
+export function isUnsound(error: unknown): boolean {
+  return error instanceof EngineError && ['InvalidArgument', 'DataLoss', 'NotFound', 'Unsupported'].includes(error.kind);
 }
 
 export function messageOf(error: unknown): string {

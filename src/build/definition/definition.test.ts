@@ -30,10 +30,32 @@ test('a definition with everything in it is read as it is', () => {
           { kind: 'cache', target: '/c', id: 'i', sharing: 'private' },
           { kind: 'bind', target: '/b', from: 'ctx', path: '/src', writable: true },
           { kind: 'tmpfs', target: '/t', sizeBytes: 1 },
+          { kind: 'secret', id: 's', target: '/s', required: true, mode: 0o440, uid: 1, gid: 2, invalidate: true },
+          { kind: 'secret', id: 's', env: 'S' },
+          { kind: 'ssh', id: 'work', required: true },
         ],
         timeoutMs: 1000,
         retries: 3,
+        cacheTtlMs: 0,
+        limits: { memoryBytes: 2 ** 30, cpus: 0.5, pids: 10 },
+        allowedHosts: ['a.example', '*.b.example'],
+        hosts: { db: '::1' },
+        services: [
+          {
+            name: 'db',
+            from: 'a',
+            args: ['x'],
+            env: { A: 'b' },
+            user: 'u',
+            workingDir: '/',
+            ready: { args: ['y'], timeoutMs: 1 },
+            limits: { pids: 5 },
+          },
+        ],
+        group: 'layer',
       },
+      { id: 'h', kind: 'http', url: 'https://a.example/f', checksum: `sha256:${'a'.repeat(64)}`, filename: 'g', unpack: true },
+      { id: 'v', kind: 'git', url: 'https://a.example/r.git#main', keepGitDirectory: true, checksum: 'abcdef0' },
       { id: 'g', kind: 'merge', trees: ['r', 'f'] },
       { id: 'd', kind: 'difference', lower: 'a', upper: 'g' },
     ],
@@ -45,6 +67,7 @@ test('a definition with everything in it is read as it is', () => {
 
 test('mistakes are told with their place, and what was meant', () => {
   const image = { id: 'a', kind: 'image', reference: 'x' };
+  const run = (more: object) => ({ id: 'a', kind: 'run', base: 'b', args: ['x'], ...more });
   const wrong: [steps: unknown[], message: RegExp][] = [
     [[{ id: 'a', kind: 'imge', reference: 'x' }], /^"steps\[0\]\.kind" in build\.json "imge" is not known\. Did you mean image\?$/],
     [[{ ...image, referenc: 'y' }], /"steps\[0\]\.referenc" in build\.json is not known\. Did you mean reference\?/],
@@ -60,6 +83,41 @@ test('mistakes are told with their place, and what was meant', () => {
       [{ id: 'a', kind: 'run', base: 'b', args: ['x'], mounts: [{ kind: 'bind', target: '/x' }] }],
       /"steps\[0\]\.mounts\[0\]\.from" in build\.json must be a string, is missing/,
     ],
+    [[run({ services: [{ name: 'd b', from: 'x' }] })], /"steps\[0\]\.services\[0\]\.name" in build\.json "d b" is not the name of a host/],
+    [
+      [
+        run({
+          services: [
+            { name: 'db', from: 'x' },
+            { name: 'db', from: 'y' },
+          ],
+        }),
+      ],
+      /"steps\[0\]\.services\[1\]\.name" in build\.json "db" is the name of an earlier/,
+    ],
+    [
+      [run({ services: [{ name: 'db', from: 'x', redy: {} }] })],
+      /"steps\[0\]\.services\[0\]\.redy" in build\.json is not known\. Did you mean ready\?/,
+    ],
+    [[run({ limits: { memoryBytes: 1 } })], /"steps\[0\]\.limits\.memoryBytes" in build\.json is 1, expected 6291456/],
+    [[run({ limits: { cpus: 0 } })], /"steps\[0\]\.limits\.cpus" in build\.json is 0/],
+    [[run({ limits: { cpu: 1 } })], /limits\.cpu" in build\.json is not known\. Did you mean cpus\?/],
+    [
+      [run({ allowedHosts: ['https://x'] })],
+      /"steps\[0\]\.allowedHosts\[0\]" in build\.json "https:\/\/x" is not the name of a host, nor \*\.DOMAIN/,
+    ],
+    [[run({ hosts: { db: 'here' } })], /"steps\[0\]\.hosts\.db" in build\.json "here" is not an address/],
+    [[run({ cacheTtlMs: -1 })], /"steps\[0\]\.cacheTtlMs" in build\.json is -1/],
+    [[run({ mounts: [{ kind: 'secret', target: '/x' }] })], /"steps\[0\]\.mounts\[0\]\.id" in build\.json must be a string/],
+    [[run({ mounts: [{ kind: 'secret', id: 'x', invalidate: 'yes' }] })], /mounts\[0\]\.invalidate" in build\.json must be true or false/],
+    [
+      [{ id: 'a', kind: 'http', url: 'file:///etc/passwd' }],
+      /"steps\[0\]\.url" in build\.json "file:\/\/\/etc\/passwd" is not an http or https URL/,
+    ],
+    [[{ id: 'a', kind: 'http', url: 'http://x/', checksum: 'sha256:1' }], /checksum" in build\.json "sha256:1" is not a digest/],
+    [[{ id: 'a', kind: 'http', url: 'http://x/', filename: '../x' }], /filename" in build\.json "\.\.\/x" is not the name of a file/],
+    [[{ id: 'a', kind: 'git', url: 'ext::sh -c evil' }], /"steps\[0\]\.url" in build\.json "ext::sh -c evil" names no git repository/],
+    [[{ id: 'a', kind: 'git', url: '--upload-pack=evil' }], /names no git repository/],
     [[{ id: 'a', kind: 'merge', trees: [] }], /"steps\[0\]\.trees" in build\.json is empty/],
   ];
   for (const [steps, message] of wrong) assert.throws(() => parse(steps), { code: 'DOCUMENT_INVALID', message }, JSON.stringify(steps));

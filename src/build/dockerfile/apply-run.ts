@@ -39,7 +39,7 @@ export async function applyRun(stage: StageState, instruction: RunInstruction, a
       user: stage.run.User ?? '',
       workingDir: stage.workingDir,
       network: instruction.network === 'default' ? around.networkMode : instruction.network,
-      platform: around.foreignPlatform,
+      ...(around.foreignPlatform === undefined ? {} : { platform: around.foreignPlatform }),
       mounts,
       ...(instruction.security === 'insecure' ? { security: 'insecure' as const } : {}),
       ...(instruction.devices.length === 0 ? {} : { devices: instruction.devices }),

@@ -24,17 +24,26 @@ const copy = { heredocs: [], from: undefined, fromLocation: undefined, chown: un
 const noAdd = { excludes: [], checksum: undefined, keepGitDir: undefined, unpack: undefined };
 
 const rows: [text: string, expected: Record<string, unknown>][] = [
-  ['RUN echo hi', { kind: 'RUN', args: ['echo hi'], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox' }],
+  [
+    'RUN echo hi',
+    { kind: 'RUN', args: ['echo hi'], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox', devices: [] },
+  ],
   [
     'run ["echo", "hi"]',
-    { kind: 'RUN', args: ['echo', 'hi'], shell: false, heredocs: [], mounts: [], network: 'default', security: 'sandbox' },
+    { kind: 'RUN', args: ['echo', 'hi'], shell: false, heredocs: [], mounts: [], network: 'default', security: 'sandbox', devices: [] },
   ],
-  ["RUN ['echo']", { kind: 'RUN', args: ["['echo']"], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox' }],
+  [
+    "RUN ['echo']",
+    { kind: 'RUN', args: ["['echo']"], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox', devices: [] },
+  ],
   [
     'RUN [ "$x" = y ]',
-    { kind: 'RUN', args: ['[ "$x" = y ]'], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox' },
+    { kind: 'RUN', args: ['[ "$x" = y ]'], shell: true, heredocs: [], mounts: [], network: 'default', security: 'sandbox', devices: [] },
   ],
-  ['RUN --network=none make', { kind: 'RUN', args: ['make'], shell: true, heredocs: [], mounts: [], network: 'none', security: 'sandbox' }],
+  [
+    'RUN --network=none make',
+    { kind: 'RUN', args: ['make'], shell: true, heredocs: [], mounts: [], network: 'none', security: 'sandbox', devices: [] },
+  ],
   ['CMD []', { kind: 'CMD', args: [], shell: false }],
   ['CMD echo  a', { kind: 'CMD', args: ['echo  a'], shell: true }],
   ['ENTRYPOINT ["/bin/x"]', { kind: 'ENTRYPOINT', args: ['/bin/x'], shell: false }],

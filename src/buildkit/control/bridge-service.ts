@@ -59,6 +59,7 @@ const solveCaps = [
   'meta.ignorecache',
   'meta.description',
   'meta.exportcache',
+  'exporter.image.attestations',
   'exporter.sourcedateepoch',
   'exporter.multiple',
 ];

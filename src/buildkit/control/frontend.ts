@@ -74,10 +74,8 @@ export function decodeFrontend(attrs: Attrs): FrontendRequest {
     ...(attrs.platform === undefined || attrs.platform === '' ? {} : { platform: attrs.platform }),
   };
   if (noCache !== undefined && noCache !== '') build.noCacheFilter = noCache.split(',').filter((name) => name !== '');
-  const attestations = Object.entries(prefixed(attrs, 'attest:')).reduce(
-    (all, [type, value]) => ({ ...all, ...parseAttestation(type, value) }),
-    {},
-  );
+  const attested = Object.entries(prefixed(attrs, 'attest:'));
+  const attestations = Object.assign({}, ...attested.map(([type, value]) => parseAttestation(type, value)));
   if (Object.keys(attestations).length > 0) build.attestations = attestations;
   for (const [name, value] of Object.entries(attrs)) warnings.push(...judge(name, value));
   return {

@@ -34,9 +34,10 @@ export async function pruneCaches(
   return gone;
 }
 
-/** Each filter is a list of conditions, of which all hold; any filter is enough. */
+/** Each filter is a list of conditions, of which all hold; any filter is enough. buildx sends an empty one where there is none. */
 function passes(mount: BuildCacheMount, filters: readonly string[]): boolean {
-  return filters.length === 0 || filters.some((filter) => filter.split(',').every((condition) => holds(mount, condition)));
+  const given = filters.filter((filter) => filter !== '');
+  return given.length === 0 || given.some((filter) => filter.split(',').every((condition) => holds(mount, condition)));
 }
 
 function holds(mount: BuildCacheMount, condition: string): boolean {

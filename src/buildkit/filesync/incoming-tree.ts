@@ -4,7 +4,7 @@ import type { Hex } from '../../oci/digest.ts';
 import { portableXattrs } from '../../store/ingest/xattrs.ts';
 import { type Entry, EntryType, type Meta, type NodeDigests, type TreeId, type TreeRef } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { findEntry, isDirectory, joinPath, sameMeta, sameTime } from '../../store/tree/entries.ts';
+import { findEntry, isDirectory, joinPath, sameBody, sameMeta, sameTime } from '../../store/tree/entries.ts';
 import { malformed } from '../grpc/frames.ts';
 import { hasContent, typeOfMode, unixMode } from './mode.ts';
 import type { FileStat } from './packets.ts';
@@ -12,20 +12,37 @@ import type { FileStat } from './packets.ts';
 /** More is no build context, and each takes memory until the tree is whole. */
 const maxEntries = 4_000_000;
 
-type File = { readonly meta: Meta; size: number; object: Hex | undefined; names: ByteString[] | undefined };
+type File = { readonly meta: Meta; size: number; object: Hex | undefined };
 type Item = { name: ByteString; file: File } | { name: ByteString; directory: Directory } | { name: ByteString; entry: Entry };
-type Directory = { meta: Meta; readonly items: Item[]; byName: Map<string, Item> | undefined; readonly earlier: readonly Entry[] };
+/** While `items` is undefined, all that came is what the earlier directory has, up to `matched` of its entries. */
+type Directory = {
+  readonly path: ByteString;
+  readonly name: ByteString;
+  readonly meta: Meta;
+  readonly parent: Directory | undefined;
+  readonly earlier: readonly Entry[];
+  readonly digests: NodeDigests | undefined;
+  matched: number;
+  items: Item[] | undefined;
+  byName: Map<string, Item> | undefined;
+  /** Something in it lacks content, here or further down. */
+  waits: boolean;
+};
 
 const rootMeta: Meta = { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0 };
 
 /**
- * A tree put together from stats as they arrive, parents first. A file that an earlier tree has with the same size, mode, time and attributes keeps that one's
- * content, as BuildKit's own comparison does (fsutil `DiffMetadata`); the others are told to `onMissing`. Owners become 0:0.
+ * A tree put together from stats as they arrive: parents first, in the order of a walk. A file that an earlier tree has with the same size, mode, time and attributes keeps that one's content, as BuildKit's own
+ * comparison does (fsutil `DiffMetadata`); for the others `add` asks. Owners become 0:0. A directory is encoded once the walk has left it, and one that is as it was is not even that: what is in memory are the
+ * directories on the way, and those that wait for content.
  */
 export class IncomingTree {
   readonly #context: TreeContext;
   readonly #root: Directory;
-  readonly #directories = new Map<string, Directory>();
+  /** Where the walk is. */
+  #current: Directory;
+  /** Names of files that have several, by the first one. */
+  readonly #links = new Map<ByteString, ByteString[]>();
   #entries = 0;
   files = 0;
   bytes = 0;
@@ -33,8 +50,8 @@ export class IncomingTree {
   constructor(context: TreeContext, earlier: TreeId | undefined) {
     this.#context = context;
     const root = earlier === undefined ? undefined : context.root(earlier);
-    this.#root = { meta: rootMeta, items: [], byName: undefined, earlier: root === undefined ? [] : context.node(root.full) };
-    this.#directories.set('', this.#root);
+    this.#root = this.#open({ path: '' as ByteString, name: '' as ByteString, meta: rootMeta, parent: undefined }, root);
+    this.#current = this.#root;
   }
 
   /** Gives the file when its content has to be asked for. */
@@ -47,111 +64,192 @@ export class IncomingTree {
     const { parent, name } = this.#place(stat.path);
     const meta = metaOf(stat);
     const type = typeOfMode(stat.mode);
-    const before = findEntry(parent.earlier, name);
     switch (type) {
       case undefined:
         return undefined; // A socket: nothing can be made of it, as in every build context.
-      case EntryType.directory:
-        this.#addDirectory(stat.path, parent, name, meta, before);
+      case EntryType.directory: {
+        if (entryOf(parent, name) !== undefined || itemOf(parent, name) !== undefined)
+          throw malformed(`"${toText(stat.path)}" comes twice`);
+        const before = findEntry(parent.earlier, name);
+        this.#current = this.#open({ path: stat.path, name, meta, parent }, isDirectory(before) ? before : undefined);
         return undefined;
+      }
       case EntryType.file:
-        return this.#addFile(stat, parent, name, meta, before);
+        return this.#addFile(stat, parent, name, meta);
       case EntryType.symlink:
-        put(parent, { name, entry: { ...meta, mode: 0o777, type, name, target: stat.linkname } });
+        put(parent, { ...meta, mode: 0o777, type, name, target: stat.linkname });
         return undefined;
       case EntryType.fifo:
-        put(parent, { name, entry: { ...meta, type, name } });
+        put(parent, { ...meta, type, name });
         return undefined;
       default:
-        put(parent, { name, entry: { ...meta, type, name, major: stat.devmajor, minor: stat.devminor } });
+        put(parent, { ...meta, type, name, major: stat.devmajor, minor: stat.devminor });
         return undefined;
     }
   }
 
   finish(): TreeRef {
-    const groups: ByteString[][] = [];
-    const digests = this.#encode(this.#root, '' as ByteString, groups);
-    const hardlinks = groups.filter((names) => names.length > 1).map((names) => names.sort());
+    while (this.#current.parent !== undefined) this.#leave();
+    const hardlinks = [...this.#links].map(([first, names]) => [first, ...names].sort());
     hardlinks.sort(([a = ''], [b = '']) => (a < b ? -1 : 1));
-    return this.#context.putRoot({ ...this.#root.meta, ...digests, hardlinks });
+    return this.#context.putRoot({ ...rootMeta, ...this.#encode(this.#root), hardlinks });
   }
 
+  #open(made: Pick<Directory, 'path' | 'name' | 'meta' | 'parent'>, before: NodeDigests | undefined): Directory {
+    const earlier = before === undefined ? [] : this.#context.node(before.full);
+    const items = before === undefined ? [] : undefined;
+    return { ...made, earlier, digests: before, matched: 0, items, byName: undefined, waits: false };
+  }
+
+  /** The directory that a path is in. Those that the walk has left are over. */
   #place(path: ByteString): { parent: Directory; name: ByteString } {
     const cut = path.lastIndexOf('/');
     const name = path.slice(cut + 1) as ByteString;
     if (path.length > 4096 || name === '' || name === '.' || name === '..' || path.startsWith('/') || path.includes('\0')) {
       throw malformed(`the path "${toText(path.slice(0, 200) as ByteString)}" is not a clean relative one`);
     }
-    const parent = this.#directories.get(cut < 0 ? '' : path.slice(0, cut));
-    if (parent === undefined) throw malformed(`"${toText(path)}" comes before its directory`);
-    return { parent, name };
+    const directory = cut < 0 ? '' : path.slice(0, cut);
+    while (this.#current.path !== directory) {
+      const isBelow = this.#current.path === '' || directory.startsWith(`${this.#current.path}/`);
+      if (isBelow || this.#current.parent === undefined) throw malformed(`"${toText(path)}" comes before its directory, or after it`);
+      this.#leave();
+    }
+    return { parent: this.#current, name };
   }
 
-  #addDirectory(path: ByteString, parent: Directory, name: ByteString, meta: Meta, before: Entry | undefined): void {
-    const directory: Directory = {
-      meta,
-      items: [],
-      byName: undefined,
-      earlier: isDirectory(before) ? this.#context.node(before.full) : [],
-    };
-    if (this.#directories.has(path)) throw malformed(`"${toText(path)}" comes twice`);
-    this.#directories.set(path, directory);
-    put(parent, { name, directory });
+  #leave(): void {
+    const directory = this.#current;
+    const { parent, name } = directory;
+    if (parent === undefined) return;
+    this.#current = parent;
+    if (directory.waits) {
+      parent.waits = true;
+      add(parent, { name, directory });
+    } else put(parent, { ...directory.meta, type: EntryType.directory, name, ...this.#encode(directory) });
   }
 
-  #addFile(stat: FileStat, parent: Directory, name: ByteString, meta: Meta, before: Entry | undefined): File | undefined {
+  #addFile(stat: FileStat, parent: Directory, name: ByteString, meta: Meta): File | undefined {
     if (!Number.isSafeInteger(stat.size) || stat.size < 0) throw malformed(`"${toText(stat.path)}" has a size of ${stat.size}`);
     this.files++;
     if (stat.linkname !== '') {
       const target = this.#find(stat.linkname);
       if (target === undefined)
         throw malformed(`"${toText(stat.path)}" is a hard link to "${toText(stat.linkname)}", which did not come before`);
-      put(parent, { name, file: target });
+      const names = this.#links.get(stat.linkname);
+      if (names === undefined) this.#links.set(stat.linkname, [stat.path]);
+      else names.push(stat.path);
+      if (target.object === undefined) parent.waits = true;
+      add(parent, { name, file: target });
       return undefined;
     }
     this.bytes += stat.size;
-    const same = before?.type === EntryType.file && before.size === stat.size && sameMeta(before, meta) && sameTime(before, meta);
-    const file: File = { meta, size: stat.size, object: same ? before.object : undefined, names: undefined };
-    put(parent, { name, file });
-    return same || !hasContent(stat.mode) ? undefined : file;
+    const next = parent.items === undefined ? parent.earlier[parent.matched] : undefined;
+    const before = next?.name === name ? next : findEntry(parent.earlier, name);
+    if (before?.type === EntryType.file && before.size === stat.size && sameMeta(before, meta) && sameTime(before, meta)) {
+      if (before === next) parent.matched++;
+      else add(parent, { name, entry: before });
+      return undefined;
+    }
+    const file: File = { meta, size: stat.size, object: undefined };
+    add(parent, { name, file });
+    if (hasContent(stat.mode)) {
+      parent.waits = true;
+      return file;
+    }
+    return undefined;
   }
 
   /** A file that came before, for a hard link to it. */
   #find(path: ByteString): File | undefined {
-    const cut = path.lastIndexOf('/');
-    const directory = this.#directories.get(cut < 0 ? '' : path.slice(0, cut));
-    if (directory === undefined) return undefined;
-    directory.byName ??= new Map(directory.items.map((item) => [item.name, item]));
-    const item = directory.byName.get(path.slice(cut + 1));
-    if (item === undefined || !('file' in item)) return undefined;
-    item.file.names ??= [];
-    return item.file;
+    let directory = this.#root;
+    let entries: readonly Entry[] | undefined;
+    const names = path.split('/') as ByteString[];
+    const last = names.pop() as ByteString;
+    for (const name of names) {
+      const open = this.#openBelow(directory, name);
+      if (entries === undefined && open !== undefined) {
+        directory = open;
+        continue;
+      }
+      const entry = entries === undefined ? entryOf(directory, name) : findEntry(entries, name);
+      if (!isDirectory(entry)) return undefined;
+      entries = this.#context.node(entry.full);
+    }
+    const item = entries === undefined ? itemOf(directory, last) : undefined;
+    if (item !== undefined && 'file' in item) return item.file;
+    const entry = entries === undefined ? entryOf(directory, last) : findEntry(entries, last);
+    return entry?.type === EntryType.file ? { meta: plainMeta(entry), size: entry.size, object: entry.object } : undefined;
   }
 
-  #encode(directory: Directory, path: ByteString, groups: ByteString[][]): NodeDigests {
-    const entries = directory.items.map((item): Entry => {
+  /** A directory that is not encoded yet: the walk is in it, or it waits. */
+  #openBelow(directory: Directory, name: ByteString): Directory | undefined {
+    for (let at: Directory | undefined = this.#current; at !== undefined; at = at.parent)
+      if (at.parent === directory && at.name === name) return at;
+    const item = itemOf(directory, name);
+    return item !== undefined && 'directory' in item ? item.directory : undefined;
+  }
+
+  #encode(directory: Directory): NodeDigests {
+    const { digests } = directory;
+    if (directory.items === undefined && digests !== undefined && directory.matched === directory.earlier.length) {
+      return { full: digests.full, content: digests.content };
+    }
+    const entries = itemsOf(directory).map((item): Entry => {
       if ('entry' in item) return item.entry;
-      if ('directory' in item) {
-        const digests = this.#encode(item.directory, joinPath(path, item.name), groups);
-        return { ...item.directory.meta, type: EntryType.directory, name: item.name, ...digests };
-      }
-      const { file, name } = item;
-      if (file.object === undefined) throw malformed(`the content of "${toText(joinPath(path, name))}" did not come`);
-      if (file.names !== undefined) {
-        if (file.names.push(joinPath(path, name)) === 1) groups.push(file.names);
-      }
-      return { ...file.meta, type: EntryType.file, name, size: file.size, object: file.object };
+      const { name } = item;
+      if ('directory' in item) return { ...item.directory.meta, type: EntryType.directory, name, ...this.#encode(item.directory) };
+      const { meta, size, object } = item.file;
+      if (object === undefined) throw malformed(`the content of "${toText(joinPath(directory.path, name))}" did not come`);
+      return { ...meta, type: EntryType.file, name, size, object };
     });
     return this.#context.putNode(entries);
   }
 }
 
-export type IncomingFile = File;
-
-function put(directory: Directory, item: Item): void {
-  directory.items.push(item);
-  directory.byName?.set(item.name, item);
+/** The same list, no more only that of the earlier directory. */
+function itemsOf(directory: Directory): Item[] {
+  directory.items ??= directory.earlier.slice(0, directory.matched).map((entry) => ({ name: entry.name, entry }));
+  return directory.items;
 }
+
+function itemOf(directory: Directory, name: ByteString): Item | undefined {
+  if (directory.items === undefined) return undefined;
+  if (directory.byName?.size !== directory.items.length) {
+    directory.byName = new Map(directory.items.map((item) => [item.name, item]));
+    if (directory.byName.size !== directory.items.length) throw malformed(`a name in "${toText(directory.path)}" comes twice`);
+  }
+  return directory.byName.get(name);
+}
+
+/** What came under that name and is whole. */
+function entryOf(directory: Directory, name: ByteString): Entry | undefined {
+  if (directory.items === undefined) {
+    const entry = findEntry(directory.earlier, name);
+    const last = directory.earlier[directory.matched - 1];
+    return entry !== undefined && last !== undefined && entry.name <= last.name ? entry : undefined;
+  }
+  const item = itemOf(directory, name);
+  return item !== undefined && 'entry' in item ? item.entry : undefined;
+}
+
+function add(directory: Directory, item: Item): void {
+  const items = itemsOf(directory);
+  items.push(item);
+  if (directory.byName?.size === items.length - 1) directory.byName.set(item.name, item);
+}
+
+/** One that is as in the earlier directory, and next there, needs no place of its own. */
+function put(directory: Directory, entry: Entry): void {
+  const next = directory.items === undefined ? directory.earlier[directory.matched] : undefined;
+  if (next?.name === entry.name && sameMeta(next, entry) && sameTime(next, entry) && sameBody(next, entry, 'full')) directory.matched++;
+  else add(directory, { name: entry.name, entry });
+}
+
+function plainMeta({ mode, uid, gid, mtimeSec, mtimeNsec, xattrs }: Meta): Meta {
+  return { mode, uid, gid, mtimeSec, mtimeNsec, ...(xattrs === undefined ? {} : { xattrs }) };
+}
+
+export type IncomingFile = File;
 
 function metaOf(stat: FileStat): Meta {
   const xattrs = portableXattrs(stat.xattrs.sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { BuildResultLine } from '../../api-types/build.ts';
 import { route } from '../client/client.ts';
 import type { Context } from '../command.ts';
@@ -48,9 +49,24 @@ async function exportImage(context: Context, names: readonly string[], { type, d
   await writeOutput(context, destination, response.body());
 }
 
-export async function exportResult(context: Context, { imageId, tags, tree }: BuildResultLine, exporter: Exporter): Promise<void> {
-  if (isFilesOnly(exporter)) await exportTree(context, tree, exporter);
+export async function exportResult(
+  context: Context,
+  { imageId, tags, tree, platforms }: BuildResultLine,
+  exporter: Exporter,
+): Promise<void> {
+  if (isFilesOnly(exporter)) await exportFiles(context, platforms ?? [{ platform: '', tree }], exporter);
   else await exportImage(context, tags.length > 0 || imageId === undefined ? tags : [imageId], exporter);
+}
+
+/** Of several platforms each into a folder of its own, as BuildKit names them: linux_arm64. */
+async function exportFiles(context: Context, results: readonly { platform: string; tree: string }[], exporter: Exporter): Promise<void> {
+  const { type, destination } = exporter;
+  if (results.length > 1 && type === 'tar')
+    throw usageError('the files of several platforms do not go into one tar', 'Write them into a folder: type=local,dest=out.');
+  for (const { platform, tree } of results) {
+    const folder = results.length > 1 ? join(destination, platform.replaceAll('/', '_')) : destination;
+    await exportTree(context, tree, { ...exporter, destination: folder });
+  }
 }
 
 async function exportTree(context: Context, tree: string, { type, destination }: Exporter): Promise<void> {

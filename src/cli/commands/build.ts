@@ -59,7 +59,7 @@ const flags = {
     'Write the result to a folder or tar: type=local,dest=DIR, type=tar,dest=FILE|-; or the image to an archive: type=oci|docker,dest=FILE',
     { short: 'o', value: 'OUTPUT' },
   ),
-  platform: text('Platform to build for', { value: 'OS/ARCH' }),
+  platform: text('Platform to build for, or several with commas between them', { value: 'OS/ARCH[,...]' }),
   progress: text('auto, plain, tty, json or quiet', { value: 'KIND' }),
   pull: boolean('Ask for newer base images, too, and not only for those that are not here'),
   secret: list('A secret for steps that mount it; with ,invalidate they run again when its value is another one', {
@@ -186,9 +186,9 @@ async function pushTags(context: Context, { tags }: BuildResultLine, quiet: bool
 }
 
 /** In the words of buildx, as far as they mean something here. `digest`: what was pushed. */
-function metadataOf({ imageId, tree, content, tags }: BuildResultLine, digest: string | undefined): Record<string, unknown> {
+function metadataOf({ imageId, indexDigest, tree, content, tags }: BuildResultLine, digest: string | undefined): Record<string, unknown> {
   return {
-    ...(digest === undefined ? {} : { 'containerimage.digest': digest }),
+    ...((digest ?? indexDigest) === undefined ? {} : { 'containerimage.digest': digest ?? indexDigest }),
     ...(imageId === undefined ? {} : { 'containerimage.config.digest': imageId }),
     ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
     'slipway.tree': tree,

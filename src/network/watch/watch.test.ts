@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import packets from 'dns-packet';
+import packets, { type DecodedPacket } from 'dns-packet';
 import fc from 'fast-check';
 import { allowsHost, parseHostPatterns } from './host-patterns.ts';
 import { encodeAnswer, parseQuestion } from './name-server.ts';
@@ -34,18 +34,21 @@ test('a name that is allowed is exact, or really ends in an allowed suffix, what
   );
 });
 
+/** The types of the library leave it out. */
+const codeOf = (packet: DecodedPacket): unknown => 'rcode' in packet && packet.rcode;
+
 test('a question is answered under its own id and name; another kind has none', () => {
   const ask = (type: 'A' | 'AAAA' | 'TXT') =>
     parseQuestion(packets.encode({ type: 'query', id: 4711, flags: packets.RECURSION_DESIRED, questions: [{ type, name: 'A.test' }] }));
   const question = ask('A');
   assert.ok(question !== undefined);
   const answer = packets.decode(encodeAnswer(question, { code: 'NOERROR', addresses: [{ address: '10.1.2.3', ttl: 30 }] }));
-  assert.deepEqual([answer.id, answer.type, answer.rcode, answer.flag_rd, answer.flag_ra], [4711, 'response', 'NOERROR', true, true]);
+  assert.deepEqual([answer.id, answer.type, codeOf(answer), answer.flag_rd, answer.flag_ra], [4711, 'response', 'NOERROR', true, true]);
   assert.deepEqual(
     answer.answers?.map((record) => [record.type, record.name, 'data' in record ? record.data : '']),
     [['A', 'A.test', '10.1.2.3']],
   );
-  assert.equal(packets.decode(encodeAnswer(question, { code: 'NXDOMAIN', addresses: [] })).rcode, 'NXDOMAIN');
+  assert.equal(codeOf(packets.decode(encodeAnswer(question, { code: 'NXDOMAIN', addresses: [] }))), 'NXDOMAIN');
   const text = ask('TXT');
   assert.equal(text?.type, undefined);
   assert.deepEqual(packets.decode(encodeAnswer(text ?? question, { code: 'NOERROR', addresses: [] })).answers, []);

@@ -165,7 +165,11 @@ export class StepProcessRunner implements StepRunner {
     const groups = (await this.#cgroups.list(parent)).filter((name) => name.startsWith('step-'));
     const left = new Set([...(await namesIn(this.#options.runtime.root)), ...groups]);
     const parts = { runtime: this.#options.runtime, cgroups: this.#cgroups };
-    for (const id of left) await removeContainer(id, this.#groupOf(id), parts).catch((error) => this.#options.onError?.(id, error));
+    // Side by side: whoever inherited their processes reaps them in its own time.
+    const removals = [...left].map((id) =>
+      removeContainer(id, this.#groupOf(id), parts).catch((error) => this.#options.onError?.(id, error)),
+    );
+    await Promise.all(removals);
     await rm(this.#directory, { recursive: true, force: true });
     await this.#networks.recover();
   }

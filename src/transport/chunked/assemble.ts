@@ -12,7 +12,7 @@ import { type FetchedParts, joinRanges, type Remote, type RemoteBlob } from './r
 
 const maxRequestBytes = 1 << 20;
 /** Decompressed frames that are kept for what else is in them. */
-const cachedFrameBytes = 16 << 20;
+const cachedFrameBytes = 4 << 20;
 
 /** Where the bytes of an object come from, in order: chunks of packs, chunks that are here, parts of a delta's frame. */
 type Piece =
@@ -186,7 +186,7 @@ export class Assembler {
 function decompress({ compression }: Pack, { at, compressed, plain }: Pack['frames'][number], parts: FetchedParts): Buffer {
   const bytes = parts.read(at, compressed);
   return checked(parts, at, plain, () => {
-    if (compression === 'none') return bytes;
+    if (compression === 'none') return Buffer.from(bytes);
     // One buffer of the right size, and a byte more that tells that there is no more: else the bytes come in many pieces that are joined.
     const options = { maxOutputLength: plain, chunkSize: Math.max(64, plain + 1) };
     return compression === 'gzip' ? gunzipSync(bytes, options) : zstdDecompressSync(bytes, options);

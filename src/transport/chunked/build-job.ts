@@ -268,7 +268,7 @@ class ChunkedBuild {
       const place = byId.get(id);
       const from = place === undefined ? undefined : parts.get(place.pack);
       if (place === undefined || from === undefined) throw new Error('a stream chunk is neither here nor listed');
-      return from.read(place.offset, place.compressed);
+      return Buffer.from(from.read(place.offset, place.compressed));
     };
   }
 

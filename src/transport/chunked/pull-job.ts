@@ -24,8 +24,8 @@ export type ChunkedPullParams = {
   readonly near: readonly TreeId[];
   /** remote.ts */
   readonly channel: Channel;
-  /** `layers`: nothing but the trees of the layers, without content. */
-  readonly want: 'image' | 'layers';
+  /** Without content, for comparing entries: `layers`, the trees of the layers; `tree`, the image's. */
+  readonly want: 'image' | 'layers' | 'tree';
   /** Without: everything out of packs. */
   readonly deltas: boolean;
 };
@@ -81,6 +81,7 @@ class ChunkedPull {
     if (want === 'layers') return { kind: 'done', tree: undefined, layers: this.#layers(receiver), objects: 0 };
     const { tree } = head;
     const here = presentTree(this.#context, tree);
+    if (here === undefined && want === 'tree') return this.#forComparing(receiver);
     if (here !== undefined) return { kind: 'done', tree: this.#context.putRoot(this.#context.root(here.id)), layers: [], objects: 0 };
     receiver.request([tree]);
     const stream = receiver.receive(tree);
@@ -131,6 +132,15 @@ class ChunkedPull {
       reported = bytes;
       this.#context.report({ kind: 'assembled', bytes, total } satisfies ChunkedPullProgress);
     }).run(plans);
+  }
+
+  #forComparing(receiver: StreamReceiver): ChunkedPullResult {
+    const { tree } = this.#head;
+    receiver.request([tree]);
+    const what = `the tree stream of ${this.#params.what}`;
+    const { id, content } = importLayerTree(this.#context, tree, receiver.receive(tree), this.#presence, what);
+    this.#presence.settle();
+    return { kind: 'done', tree: { id, content }, layers: [], objects: 0 };
   }
 
   /** Those that are here already as they are, the others out of their streams. */

@@ -22,6 +22,7 @@ export const maxRequests = 30_000;
 const failedState = 1;
 /** Also how soon a failure is noticed. */
 const waitMs = 50;
+const leastReadMemory = 64 << 10;
 const staleMs = 3 * 24 * 3600 * 1000;
 /** Added to the name of a file of parts. */
 export const journal = '.ranges';
@@ -135,6 +136,7 @@ export class FetchedParts {
   readonly #wait: (count: number) => void;
   #fd: number | undefined;
   #ready = 0;
+  #memory = Buffer.alloc(0);
 
   constructor(blob: RemoteBlob, file: string, awaited: readonly ByteRange[], wait: (count: number) => void) {
     this.blob = blob;
@@ -144,10 +146,11 @@ export class FetchedParts {
     this.#fd = openSync(file, 'r');
   }
 
-  /** Waits until these bytes are there. They must lie in the ranges that were asked for. */
+  /** Waits until these bytes are there. They must lie in the ranges that were asked for. Good until the next read: frame by frame, new memory for each would be garbage by the gigabyte. */
   read(offset: number, length: number): Buffer {
     this.#awaitEnd(offset + length);
-    const bytes = Buffer.allocUnsafe(length);
+    if (this.#memory.length < length) this.#memory = Buffer.allocUnsafeSlow(Math.max(length, leastReadMemory));
+    const bytes = this.#memory.subarray(0, length);
     const count = readSync(this.#fd ?? -1, bytes, 0, length, offset);
     if (count < length) throw this.damaged(`${length} bytes at ${offset}`, `${count} bytes`);
     return bytes;
@@ -163,6 +166,7 @@ export class FetchedParts {
   close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+    this.#memory = Buffer.alloc(0);
   }
 
   remove(): void {

@@ -37,11 +37,37 @@ export class StoreChunkedForm implements ChunkedForm {
   async build(request: ChunkedBuildRequest, options: ChunkedOptions = {}): Promise<ChunkedBuild> {
     if (request.previous === undefined) return this.#build(request, undefined, [], options);
     try {
-      return await this.#build(request, await this.#previous(request.previous, options), [], options);
+      const previous = await this.#previous(request.previous, options);
+      return await this.#build(await this.#withTimesOf(previous, request, options), previous, [], options);
     } catch (error) {
       if (!isFallback(error)) throw error;
       return this.#build(request, undefined, [`the chunked form that the tag has cannot be gone on from: ${error.message}`], options);
     }
+  }
+
+  /**
+   * Without ordinary layers, whose plan does the same: what has the same content as in the version before takes its times, or a checkout on another machine would change every entry. That
+   * version may be one that was never here: its entries are enough.
+   */
+  async #withTimesOf(
+    previous: NonNullable<ChunkedBuildParams['previous']>,
+    request: ChunkedBuildRequest,
+    options: ChunkedOptions,
+  ): Promise<ChunkedBuildRequest> {
+    if (request.form !== 'chunked' || request.previous === undefined) return request;
+    const { repository } = request.previous;
+    const params = { what: repository.name, ...previous, near: [request.tree.id], want: 'tree' as const, deltas: false };
+    const { result } = await this.#run<ChunkedPullResult, Omit<ChunkedPullParams, 'channel'>>(
+      'transport.chunked-pull',
+      params,
+      repository,
+      options,
+    );
+    if (result.kind !== 'done' || result.tree === undefined || result.tree.id === request.tree.id) return request;
+    const { signal, lease } = options;
+    const tree = await this.#store.trees.adopt(request.tree.id, result.tree.id, { signal, lease });
+    await lease?.add('tree', tree.id);
+    return { ...request, tree };
   }
 
   async #build(
@@ -143,7 +169,7 @@ export class StoreChunkedForm implements ChunkedForm {
   async #previous(
     { repository, manifest }: NonNullable<ChunkedBuildRequest['previous']>,
     options: ChunkedOptions,
-  ): Promise<ChunkedBuildParams['previous']> {
+  ): Promise<NonNullable<ChunkedBuildParams['previous']>> {
     const { head, blobs } = readManifest(manifest, `the chunked manifest of ${repository.name}`);
     await this.#small(repository, head, Number.MAX_SAFE_INTEGER, options);
     return { head: head.digest, blobs };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { type ChunkSizes, chunkOf, cutChunks, fileChunks, streamChunks } from './chunker.ts';
+import { type ChunkSizes, chunkOf, cutChunks, cutRead, fileChunks, streamChunks } from './chunker.ts';
 
 /** Bytes that look random and are the same in every run. */
 function noise(length: number, seed: string): Buffer {
@@ -53,6 +53,30 @@ test('the cuts are those of the format', () => {
   assert.deepEqual(slowLengths(noise(60_000, 'format'), streamChunks), [5545, 18414, 11525, 9112, 6085, 6714, 2605]);
   const text = Buffer.from('the same words again and again. '.repeat(900));
   assert.deepEqual(slowLengths(text, streamChunks), lengths([text], streamChunks));
+});
+
+test('a file read into one buffer is cut at the same places', () => {
+  const whole = [...cutChunks([data])];
+  for (const [scratchBytes, most] of [
+    [2 << 20, Number.POSITIVE_INFINITY],
+    [300_000, 4096],
+    [262_145, 262_145],
+    [1 << 20, 65_537],
+  ] as const) {
+    let at = 0;
+    const read = (target: Buffer) => {
+      const count = data.copy(target, 0, at, Math.min(at + most, data.length));
+      at += count;
+      return count;
+    };
+    const cut = Array.from(cutRead(read, Buffer.alloc(scratchBytes)), (chunk) => Buffer.from(chunk));
+    assert.deepEqual(
+      cut,
+      whole.map((chunk) => Buffer.from(chunk)),
+      `${scratchBytes} ${most}`,
+    );
+  }
+  assert.deepEqual([...cutRead(() => 0, Buffer.alloc(300_000))], []);
 });
 
 test('cuts do not depend on how the stream comes', () => {

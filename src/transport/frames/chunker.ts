@@ -63,6 +63,32 @@ export function* cutChunks(pieces: Iterable<Uint8Array>, sizes: ChunkSizes = fil
   }
 }
 
+/**
+ * Cuts what `read` gives, as `cutChunks` does, in the memory of `scratch`: each chunk is good until the next one is asked for. `read` fills a part of the buffer it is given and tells how much, 0 at
+ * the end. `scratch` must hold more than the longest chunk.
+ */
+export function* cutRead(read: (target: Buffer) => number, scratch: Buffer, sizes: ChunkSizes = fileChunks): Generator<Buffer> {
+  let start = 0;
+  let end = 0;
+  for (let ended = false; ; ) {
+    // Less than the most that a chunk can have: a later byte could still decide.
+    if (!ended && end - start < sizes.maxBytes) {
+      scratch.copyWithin(0, start, end);
+      end -= start;
+      start = 0;
+      while (!ended && end < scratch.length) {
+        const count = read(scratch.subarray(end));
+        end += count;
+        ended = count === 0;
+      }
+    }
+    if (start === end) return;
+    const length = chunkLength(scratch, start, end, sizes);
+    yield scratch.subarray(start, start + length);
+    start += length;
+  }
+}
+
 export function chunkOf(bytes: Uint8Array): Chunk {
   return { id: chunkIdOf(hash('sha256', bytes, 'hex') as Hex), length: bytes.length };
 }

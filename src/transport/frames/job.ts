@@ -22,7 +22,7 @@ export type FramesParams = {
 export type FramesProgress = { readonly bytes: number; readonly file: string; readonly written: number };
 
 /** Frames that are being compressed at once, or are waiting for one before them: what bounds the job's memory. */
-const window = 16;
+const window = 8;
 const reportEveryBytes = 8 << 20;
 
 /** Job `transport.frames`: makes a blob of frames, and its table's; both are durable among the store's blobs. DataLoss `OBJECT_DAMAGED`. */

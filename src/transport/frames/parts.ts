@@ -6,21 +6,21 @@ import { type Hex, newHash } from '../../oci/digest.ts';
 import { endOfArchive, tarPadding } from '../../oci/tar/writer.ts';
 import type { FileEntry, TreeId } from '../../store/model.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { checkContent, contentOf, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
-import { cutChunks, fileChunks } from './chunker.ts';
+import { checkContent, membersOfTree, readContent, type TreeMember } from '../tar/tree-tar.ts';
+import { cutRead, fileChunks } from './chunker.ts';
 import { type FramePart, frameSizes } from './cutter.ts';
 import { chunkIdOf } from './model.ts';
 
-/** A part of an object: one chunk of a pack, as `cutChunks` cuts it. */
+/** A part of an object: one chunk of a pack, as files are cut. */
 export type ObjectPart = { readonly object: Hex; readonly offset: number; readonly length: number };
 
 const none = Buffer.alloc(0);
-const pieceBytes = 2 << 20;
+const scratchBytes = 2 << 20;
 const emptyPath = '' as ByteString;
 
 /** The tar of a layer's own tree. */
 export function* partsOfLayer(context: TreeContext, tree: TreeId): Generator<FramePart> {
-  const scratch = Buffer.allocUnsafeSlow(pieceBytes);
+  const scratch = Buffer.allocUnsafeSlow(scratchBytes);
   for (const member of membersOfTree(context, tree, 'plain')) yield* partsOfMember(context, member, scratch);
   yield partOf(endOfArchive, 0xffff_ffff);
 }
@@ -52,7 +52,7 @@ function* partsOfMember(context: TreeContext, { header, path, content }: TreeMem
   let before = header;
   let left = content.size;
   const whole = newHash();
-  for (const piece of cutChunks(piecesOf(context, path, content, scratch))) {
+  for (const piece of cutRead(readerOf(context, path, content), scratch)) {
     left -= piece.length;
     whole.update(piece);
     yield {
@@ -65,11 +65,14 @@ function* partsOfMember(context: TreeContext, { header, path, content }: TreeMem
   checkContent(path, content, whole.digest('hex'));
 }
 
-/** The content, in `scratch` where that is large enough: good until the next file is read. */
-function piecesOf(context: TreeContext, path: ByteString, content: FileEntry, scratch: Buffer): Iterable<Buffer> {
-  if (content.size > scratch.length) return contentOf(context, path, content, pieceBytes);
-  readContent(context, path, content, { buffer: scratch, at: 0, offset: 0, length: content.size });
-  return [scratch.subarray(0, content.size)];
+function readerOf(context: TreeContext, path: ByteString, content: FileEntry): (target: Buffer) => number {
+  let offset = 0;
+  return (target) => {
+    const length = Math.min(target.length, content.size - offset);
+    if (length > 0) readContent(context, path, content, { buffer: target, at: 0, offset, length });
+    offset += length;
+    return length;
+  };
 }
 
 /** Chunks only. InvalidArgument `CHUNK_SIZE` for one that is none. */

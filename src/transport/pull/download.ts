@@ -5,6 +5,7 @@ import type { Lease, Store } from '../../store/port.ts';
 import type { Repository } from '../registry/port.ts';
 import { GrowingFile } from '../untar/growing-file.ts';
 import type { UnlayerParams, UnlayerProgress, UnlayerResult } from '../untar/layer-job.ts';
+import { namedAsDamaged } from './damaged.ts';
 import type { PartialFile, PartialFiles } from './partial-files.ts';
 
 /** Written at once: many small writes cost more than the bytes do. */
@@ -56,7 +57,7 @@ export async function downloadLayer(
   } catch (error) {
     // What is there is of no use to anybody: another blob, one that holds no layer, or a full disk.
     if (isWrongBlob(error) || isUseless(error)) await file.remove();
-    throw error;
+    throw namedAsDamaged(error, layer.what, layer.repository);
   } finally {
     await file.close();
   }

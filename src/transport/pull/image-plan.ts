@@ -5,6 +5,7 @@ import type { Descriptor, ImageConfig, Manifest, Platform } from '../../oci/imag
 import { isForeignLayer, isTarLayer, MediaType } from '../../oci/media-types.ts';
 import { formatPlatform, selectByPlatform } from '../../oci/platform.ts';
 import type { Repository } from '../registry/port.ts';
+import { namedAsDamaged } from './damaged.ts';
 import type { WantedLayer } from './layer-fetcher.ts';
 
 export type ImagePlan = {
@@ -39,10 +40,14 @@ export async function fetchConfig(
   if (here !== undefined && here.length === size) return here;
   const chunks: Uint8Array[] = [];
   let received = 0;
-  for await (const chunk of repository.blob({ digest, size }, { signal, onBytes })) {
-    received += chunk.length;
-    if (received > size) break;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of repository.blob({ digest, size }, { signal, onBytes })) {
+      received += chunk.length;
+      if (received > size) break;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw namedAsDamaged(error, `the config of ${what}`, repository);
   }
   signal?.throwIfAborted();
   const bytes = Buffer.concat(chunks);

@@ -1,7 +1,8 @@
 import { EngineError } from '../../base/errors.ts';
 import { withoutLayers } from '../../oci/config.ts';
 import { type Digest, digestOf, parseDigest, sha256 } from '../../oci/digest.ts';
-import type { Manifest } from '../../oci/image.ts';
+import type { ImageConfig, Manifest } from '../../oci/image.ts';
+import { hostPlatform } from '../../oci/platform.ts';
 import { canonical, familiar, type Reference, repositoryOf, withDefaultTag } from '../../oci/reference.ts';
 import type { TreeId, TreeRef } from '../../store/model.ts';
 import type { ImageOrigin, ImageRecord, Lease, Store } from '../../store/port.ts';
@@ -30,6 +31,9 @@ export type ImagePullerOptions = {
   /** What a layer may measure uncompressed; see `transport.unlayer`. */
   maxPlainBytes?: number | undefined;
   partials?: PartialLimits | undefined;
+  /** Makes a tree ready to run, for images of this host's platform. Begun as soon as the tree is there; the pull does not wait for it, nor fail with it. */
+  project?: ((tree: TreeId) => Promise<void>) | undefined;
+  onError?: ((error: unknown, what: string) => void) | undefined;
 };
 
 /** What one pull carries along. */
@@ -111,6 +115,7 @@ export class ImagePuller implements ImagePulls {
     const unpacked = (await this.#bringChunks(pull, resolved)) ?? (await this.#bringLayers(pull, resolved.ordinary));
     const { plan, tree, layers } = unpacked;
     pull.signal?.throwIfAborted();
+    this.#project(plan.config, tree.id, pull.what);
     const { top, indexes, ordinary, chunked } = resolved;
     const manifest = ordinary ?? chunked;
     if (manifest === undefined) throw noForm(pull);
@@ -126,6 +131,13 @@ export class ImagePuller implements ImagePulls {
     // The same image may have come under another manifest before. Whoever pulls one and pushes it on promotes the digest that he pulled.
     await this.#store.images.setOrigin(image.id, origin);
     return { ...image, origin };
+  }
+
+  /** So that the first `run` need not. */
+  #project({ os, architecture }: ImageConfig, tree: TreeId, what: string): void {
+    const { project, onError } = this.#options;
+    const host = hostPlatform();
+    if (os === host.os && architecture === host.architecture) project?.(tree).catch((error: unknown) => onError?.(error, what));
   }
 
   /** The chunked form, where it is wanted and there. Undefined: the ordinary one is to be taken. */

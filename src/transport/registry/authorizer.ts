@@ -8,6 +8,8 @@ import { fetchToken } from './tokens.ts';
 /** A token is not used in the last part of its life: the request has to get there, and clocks differ. */
 const usedPartOfLife = 0.9;
 const maxTokens = 1000;
+const loadEveryMs = 60_000;
+const nobody: Credentials = { username: '', password: '', refreshToken: '', registryToken: '' };
 
 type Held = { readonly header: string; readonly until: number };
 
@@ -17,6 +19,8 @@ type Held = { readonly header: string; readonly until: number };
  */
 export class Authorizer {
   #credentials: Credentials;
+  readonly #load: (() => Promise<Credentials>) | undefined;
+  #loaded: { at: number; done: Promise<void> } | undefined;
   readonly #net: { agents: Agents; timeouts: Timeouts };
   readonly #retries: RetryPolicy;
   readonly #tokens = new Map<string, Held>();
@@ -24,8 +28,14 @@ export class Authorizer {
   /** What a registry wanted beyond what was asked for, by the scopes that were. */
   readonly #wanted = new Map<string, string>();
 
-  constructor(credentials: Credentials, net: { agents: Agents; timeouts: Timeouts }, retries: RetryPolicy = defaultRetries) {
-    this.#credentials = credentials;
+  /** `credentials` may be a way to load them: it is gone again now and then, since files change. */
+  constructor(
+    credentials: Credentials | (() => Promise<Credentials>),
+    net: { agents: Agents; timeouts: Timeouts },
+    retries: RetryPolicy = defaultRetries,
+  ) {
+    this.#credentials = typeof credentials === 'function' ? nobody : credentials;
+    this.#load = typeof credentials === 'function' ? credentials : undefined;
     this.#net = net;
     this.#retries = retries;
   }
@@ -37,6 +47,7 @@ export class Authorizer {
     scopes: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<string | undefined> {
+    if (challenges.length > 0) await this.#bringCredentials();
     if (this.#credentials.registryToken !== '') return `Bearer ${this.#credentials.registryToken}`;
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
     if (bearer !== undefined) return this.#bearer(bearer, registry, scopes, signal);
@@ -56,6 +67,24 @@ export class Authorizer {
     const basic = challenges.some(({ scheme }) => scheme === 'basic') ? basicHeader(this.#credentials) : undefined;
     // The same password again may lock somebody out.
     return basic !== undefined && basic !== sent;
+  }
+
+  async #bringCredentials(): Promise<void> {
+    const load = this.#load;
+    if (load === undefined) return;
+    const now = performance.now();
+    if (this.#loaded === undefined || now - this.#loaded.at > loadEveryMs) {
+      const bring = async () => {
+        this.#credentials = await load();
+      };
+      this.#loaded = { at: now, done: bring() };
+    }
+    try {
+      await this.#loaded.done;
+    } catch (error) {
+      this.#loaded = undefined;
+      throw error;
+    }
   }
 
   async #bearer(challenge: Challenge, registry: URL, asked: readonly string[], signal: AbortSignal | undefined): Promise<string> {

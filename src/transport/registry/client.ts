@@ -2,6 +2,7 @@ import type { AuthConfig } from '../../api-types/registry.ts';
 import { sha256 } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
 import { Agents } from './agents.ts';
+import { credentialsFromFile } from './auth-file.ts';
 import { Authorizer } from './authorizer.ts';
 import { type Credentials, credentialsOf } from './credentials.ts';
 import { Endpoint, type Net } from './endpoint.ts';
@@ -52,7 +53,7 @@ export class RegistryClient implements Registries {
       reference: { domain, path },
       actions,
       registry: this.#source(hosts.registry(domain), auth ?? anonymous),
-      // One's password for the registry is not the mirror's business.
+      // One's password for the registry is not the mirror's business; the mirror's own is in the configuration.
       mirrors: actions === 'pull' ? hosts.mirrors(domain).map((place) => this.#source(place, anonymous, true)) : [],
       elsewhere: (host) => this.#source({ host, prefix: '', insecure: hosts.isInsecure(host) }, anonymous),
     });
@@ -61,11 +62,14 @@ export class RegistryClient implements Registries {
   #source(place: Place, auth: AuthConfig, isMirror = false): Source {
     const key = JSON.stringify([place.host, place.prefix, place.insecure, isMirror]);
     const endpoint = remember(this.#endpoints, key, maxEndpoints, () => new Endpoint(place, this.#net, isMirror));
-    return { endpoint, as: this.#authorizer(key, credentialsOf(auth)) };
+    return { endpoint, as: this.#authorizer(key, place.host, credentialsOf(auth)) };
   }
 
-  #authorizer(place: string, credentials: Credentials): Authorizer {
-    const key = sha256(JSON.stringify([place, credentials]));
+  #authorizer(place: string, host: string, given: Credentials): Authorizer {
+    const key = sha256(JSON.stringify([place, given]));
+    const { authFile } = this.#net.hosts.of(host);
+    const isAnonymous = Object.values(given).every((value) => value === '');
+    const credentials = isAnonymous && authFile !== undefined ? () => credentialsFromFile(authFile, host) : given;
     return remember(this.#authorizers, key, maxAuthorizers, () => new Authorizer(credentials, this.#net, this.#net.retries));
   }
 }

@@ -50,7 +50,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(1);
 }
 
-test('what is there of a blob is sent before the rest is made', { timeout: 60_000 }, async (t) => {
+test('what is there of a blob is sent before the rest is made', { timeout: 300_000 }, async (t) => {
   const bytes = noisy(40_000_000);
   const server = await serveUploads(t, () => undefined);
   const repository = repositoryAt(server);
@@ -74,7 +74,7 @@ test('what is there of a blob is sent before the rest is made', { timeout: 60_00
   );
 });
 
-test('a small blob is not begun, and one that is whole already is sent as any other', { timeout: 60_000 }, async (t) => {
+test('a small blob is not begun, and one that is whole already is sent as any other', { timeout: 300_000 }, async (t) => {
   const bytes = noisy(100_000);
   const server = await serveUploads(t, () => undefined);
   const repository = repositoryAt(server);
@@ -86,7 +86,7 @@ test('a small blob is not begun, and one that is whole already is sent as any ot
 });
 
 test('an upload of a growing blob goes on after cuts and busy answers, and begins anew when the registry forgot it', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async (t) => {
   const bytes = noisy(40_000_000);
   let patches = 0;
@@ -120,7 +120,7 @@ test('an upload of a growing blob goes on after cuts and busy answers, and begin
   assert.equal(counted, bytes.length);
 });
 
-test('a registry that takes no pieces gets the blob whole, and the next one is not begun', { timeout: 60_000 }, async (t) => {
+test('a registry that takes no pieces gets the blob whole, and the next one is not begun', { timeout: 300_000 }, async (t) => {
   const bytes = noisy(20_000_000);
   const server = await serveUploads(t, ({ method }) => (method === 'PATCH' ? 405 : undefined));
   const repository = repositoryAt(server);
@@ -138,7 +138,7 @@ test('a registry that takes no pieces gets the blob whole, and the next one is n
   }
 });
 
-test('an upload that is not wanted is taken back; one whose blob fails is left', { timeout: 60_000 }, async (t) => {
+test('an upload that is not wanted is taken back; one whose blob fails is left', { timeout: 300_000 }, async (t) => {
   const bytes = noisy(40_000_000);
   let isThere = false;
   const server = await serveUploads(t, ({ method }) => (method === 'HEAD' && isThere ? 200 : undefined));

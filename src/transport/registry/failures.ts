@@ -62,7 +62,10 @@ export async function failureOf(answer: HttpAnswer, asked: Asked): Promise<Engin
 
 function describe({ status, reason }: HttpAnswer, own: RegistryError | undefined, asked: Asked): EngineError {
   const { name, subject } = asked;
-  if (status === 401 || status === 403) return denied(status, own, asked);
+  if (status === 401 || status === 403) {
+    const isLater = subject.kind === 'blob' && asked.action === 'pull';
+    return isLater ? deniedBlob(status, own, asked, subject.digest) : denied(status, own, asked);
+  }
   if (status === 429 || own?.code === 'TOOMANYREQUESTS') {
     const text = words(own ?? { code: 'TOOMANYREQUESTS', message: 'too many requests' });
     return new EngineError('Unavailable', 'RATE_LIMITED', `${name}: ${text}`, {
@@ -92,6 +95,15 @@ function describe({ status, reason }: HttpAnswer, own: RegistryError | undefined
 function describeSubject({ name, subject }: Asked): string {
   if (subject.kind === 'manifest') return subject.reference;
   return subject.kind === 'blob' ? `${subject.digest} of ${name}` : name;
+}
+
+/** In the middle of a pull: its manifests could be read before. */
+function deniedBlob(status: number, own: RegistryError | undefined, { name, host }: Asked, digest: string): EngineError {
+  const text = words(own ?? { code: status === 401 ? 'UNAUTHORIZED' : 'DENIED', message: 'the registry gives no reason' });
+  const message = `${host} gave the manifest of ${name} but does not give blob ${digest} of it: ${text}`;
+  return new EngineError('Denied', status === 401 ? 'UNAUTHORIZED' : 'DENIED', message, {
+    hint: `The credentials may have ended meanwhile. Log in with "slipway login ${host}" and pull again: it goes on from what is here.`,
+  });
 }
 
 /** Docker's words: clients look for them. A registry that hides what one may not see says "denied" for what is not there too. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HostTable, parseMirror } from './hosts.ts';
+import { HostTable, isRange, parseMirror } from './hosts.ts';
 
 test('a host is found by each of its names, and mirrors by how they are written', () => {
   const hosts = new HostTable({
@@ -21,6 +21,16 @@ test('a host is found by each of its names, and mirrors by how they are written'
   assert.equal(hosts.registry('r.example:5000').insecure, true);
   for (const local of ['localhost:5000', '127.0.0.1', '[::1]:5000']) assert.equal(hosts.registry(local).insecure, true, local);
   for (const other of ['0.0.0.0:5000', 'localhost.example', 'r.example']) assert.equal(hosts.registry(other).insecure, false, other);
+});
+
+test('addresses in a range that is configured are insecure', () => {
+  const hosts = new HostTable({
+    '10.1.0.0/16': { mirrors: [], insecure: true },
+    'fd00::/8': { mirrors: [], insecure: true },
+  });
+  for (const inside of ['10.1.2.3', '10.1.2.3:5000', '[fd00::5]:5000']) assert.equal(hosts.registry(inside).insecure, true, inside);
+  for (const outside of ['10.2.0.1:5000', '[fe00::5]:5000', '10.1.example']) assert.equal(hosts.registry(outside).insecure, false, outside);
+  for (const range of ['10.0.0.0/33', '10.0.0/8', '10.0.0.0/8/8', 'r.example/hub', '10.0.0.0/']) assert.equal(isRange(range), false, range);
 });
 
 test('what is no mirror is refused', () => {

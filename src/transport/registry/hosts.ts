@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net';
 import { EngineError } from '../../base/errors.ts';
 import { isLoopback, registryAddress } from './address.ts';
 
@@ -12,11 +13,13 @@ export type HostSettings = {
   /** What this host shows as its own. */
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
+  /** Credentials for whoever brings none, in the form of Docker's config.json; for a mirror, which is never told those of its registry, the only ones. */
+  readonly authFile?: string | undefined;
   /** Downloads at once, and other requests at once. */
   readonly maxRequests?: number | undefined;
 };
 
-/** By host, with the port where it is not 443: `docker.io`, `registry.example:5000`. */
+/** By host, with the port where it is not 443: `docker.io`, `registry.example:5000`. A range of addresses (`10.0.0.0/8`) only says that they are insecure. */
 export type RegistryHosts = Readonly<Record<string, HostSettings>>;
 
 const noSettings: HostSettings = { mirrors: [], insecure: false };
@@ -27,10 +30,13 @@ export type Place = { readonly host: string; readonly prefix: string; readonly i
 /** What is configured, found by any of a host's names. */
 export class HostTable {
   readonly #settings: ReadonlyMap<string, HostSettings>;
+  readonly #insecure = new BlockList();
 
   /** InvalidArgument `REGISTRY_ADDRESS_INVALID` for hosts and mirrors that are none. */
   constructor(hosts: RegistryHosts) {
-    this.#settings = new Map(Object.entries(hosts).map(([host, settings]) => [registryAddress(host).host, settings]));
+    const [ranges, names] = [Object.keys(hosts).filter(isRange), Object.entries(hosts).filter(([host]) => !isRange(host))];
+    for (const range of ranges) addRange(this.#insecure, range);
+    this.#settings = new Map(names.map(([host, settings]) => [registryAddress(host).host, settings]));
     for (const { mirrors } of this.#settings.values()) for (const mirror of mirrors) parseMirror(mirror);
   }
 
@@ -39,7 +45,10 @@ export class HostTable {
   }
 
   isInsecure(host: string): boolean {
-    return this.of(host).insecure || isLoopback(host.replace(/:\d+$/, ''));
+    if (this.of(host).insecure) return true;
+    const name = host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+    const family = isIP(name);
+    return isLoopback(name) || (family !== 0 && this.#insecure.check(name, family === 6 ? 'ipv6' : 'ipv4'));
   }
 
   registry(domain: string): Place {
@@ -53,6 +62,18 @@ export class HostTable {
       return { host, prefix, insecure: plain || this.isInsecure(host) };
     });
   }
+}
+
+/** `10.0.0.0/8`, `fd00::/8`: addresses as a registry's name has them. Names are not looked up. */
+export function isRange(text: string): boolean {
+  const [address = '', bits = '', ...rest] = text.split('/');
+  const family = isIP(address);
+  return rest.length === 0 && family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32);
+}
+
+function addRange(list: BlockList, range: string): void {
+  const [address = '', bits] = range.split('/');
+  list.addSubnet(address, Number(bits), isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 /** `plain`: it was written with http://. A path is put before the repository's, as Harbor's and Artifactory's caches want it. */

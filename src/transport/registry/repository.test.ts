@@ -372,3 +372,15 @@ test('a mirror below a path is asked there, without the password, and not again 
     'GET /v2/team/web/manifests/latest Bearer se-cret',
   ]);
 });
+
+test('a blob that is no longer given says which registry it is, and to log in', async (t) => {
+  const bytes = noisy(1000);
+  const server = await serve(t, (_, response) => response.writeHead(401).end());
+  const repository = new RegistryClient(quick).repository({ domain: server.address, path: 'team/web' });
+  await assert.rejects(readAll(repository.blob(blobOf(bytes))), {
+    kind: 'Denied',
+    code: 'UNAUTHORIZED',
+    message: `${server.address} gave the manifest of ${server.address}/team/web but does not give blob ${blobOf(bytes).digest} of it: unauthorized: the registry gives no reason`,
+    hint: `The credentials may have ended meanwhile. Log in with "slipway login ${server.address}" and pull again: it goes on from what is here.`,
+  });
+});

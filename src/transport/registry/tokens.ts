@@ -65,7 +65,10 @@ async function ask(http: HttpRequest, { registry, credentials }: TokenRequest): 
   const json = parseObject((await answer.read(maxTokenAnswerBytes)).toString('utf8'));
   const { status, reason } = answer;
   if (status === 401 || status === 403) {
-    throw unauthorized(`Get "${registry.href}": unauthorized: ${detailOf(json) ?? 'incorrect username or password'}`);
+    throw unauthorized(
+      `Get "${registry.href}": unauthorized: ${detailOf(json) ?? 'incorrect username or password'}`,
+      `Check the user name and the password or token: "slipway login ${registry.host}".`,
+    );
   }
   if (mayPass(status)) {
     const code = status === 429 ? 'RATE_LIMITED' : 'REGISTRY_FAILED';
@@ -99,6 +102,6 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-export function unauthorized(message: string): EngineError {
-  return new EngineError('Denied', 'UNAUTHORIZED', message, { hint: 'Check the user name and the password or token.' });
+export function unauthorized(message: string, hint = 'Check the user name and the password or token.'): EngineError {
+  return new EngineError('Denied', 'UNAUTHORIZED', message, { hint });
 }

@@ -206,6 +206,6 @@ export const mountCases: readonly Case[] = [
   {
     name: '--device',
     dockerfile: 'FROM base\nRUN --device=vendor.com/device=foo true',
-    error: /^Dockerfile:2:5: RUN --device is not supported/,
+    error: /^Dockerfile:2:1: device is not allowed/,
   },
 ];

@@ -35,9 +35,10 @@ export class FolderTarget implements CacheTarget {
   async read(): Promise<TargetManifest | undefined> {
     const found = (await this.#index())?.manifests.find((each) => this.#isOurs(each));
     if (found === undefined) return undefined;
-    const bytes = await readFile(this.#path(found));
-    if (digestOf(sha256(bytes)) !== found.digest) throw damaged(this.#path(found));
-    return { bytes, version: found.digest };
+    const bytes = await readFile(this.#path(found)).catch(() => undefined);
+    const isSound = bytes !== undefined && digestOf(sha256(bytes)) === found.digest;
+    // Nothing is what a damaged manifest says; the next export begins anew in its place.
+    return { bytes: isSound ? bytes : Buffer.alloc(0), version: found.digest };
   }
 
   async write(manifest: Buffer, { version, blobs }: Parameters<CacheTarget['write']>[1], { signal }: TargetOptions): Promise<boolean> {
@@ -172,9 +173,11 @@ export class FolderTarget implements CacheTarget {
     const named = new Set<string>();
     for (const each of manifests) {
       named.add(each.digest);
-      for (const digest of await this.#blobsOf(each)) named.add(digest);
+      const blobs = await this.#blobsOf(each).catch(() => undefined);
+      if (blobs === undefined) return;
+      for (const digest of blobs) named.add(digest);
     }
-    const dropped = new Set(before === undefined ? [] : [before, ...(await this.#blobsOf({ digest: before }))]);
+    const dropped = new Set(before === undefined ? [] : [before, ...(await this.#blobsOf({ digest: before }).catch(() => []))]);
     const folder = join(this.#folder, 'blobs/sha256');
     for (const hex of await readdir(folder)) {
       const digest = `sha256:${hex}`;

@@ -177,8 +177,15 @@ function baseOf({ bucket, prefix, name, region, endpoint, pathStyle }: S3Options
   const isAddress = /^\[|^[\d.]+$|^localhost$/.test(url.hostname);
   const inPath = pathStyle ?? isAddress;
   if (!inPath) url.hostname = `${bucket}.${url.hostname}`;
-  url.pathname = `${url.pathname.replace(/\/$/, '')}/${inPath ? `${bucket}/` : ''}${prefix}${name}/`;
+  url.pathname = `${url.pathname.replace(/\/$/, '')}/${encodeKey(`${inPath ? `${bucket}/` : ''}${prefix}${name}/`)}`;
   return url;
+}
+
+/** As it is signed (RFC 3986), so that no two parties disagree about a `+`. */
+function encodeKey(key: string): string {
+  return encodeURIComponent(key)
+    .replace(/[!'()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll('%2F', '/');
 }
 
 function blobKey(digest: string): string {

@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { Hex } from '../../../oci/digest.ts';
 import { EntryType, type FileEntry } from '../../../store/model.ts';
 import type { TreeContext } from '../../../store/port.ts';
-import { chunkOf, cutChunks, fileChunks } from '../../frames/chunker.ts';
+import { chunkOf, cutRead, fileChunks } from '../../frames/chunker.ts';
 import type { Chunk } from '../../frames/model.ts';
 import { chunksOf, readRecords } from './records.ts';
 
@@ -16,6 +16,7 @@ export class FileChunks {
   readonly #earlier: () => Uint8Array | undefined;
   #known: Map<Hex, readonly Chunk[]> | undefined;
   #cutBytes = 0;
+  #scratch: Buffer | undefined;
   readonly #cut = new Map<Hex, readonly Chunk[] | undefined>();
 
   /** `earlier` is asked at most once, when it pays. */
@@ -52,21 +53,14 @@ export class FileChunks {
   #read(object: Hex): Chunk[] {
     const fd = openSync(this.#context.objectPath(object), 'r');
     try {
+      this.#scratch ??= Buffer.allocUnsafeSlow(readBytes);
+      const read = (target: Buffer) => readSync(fd, target, 0, target.length, null);
       const chunks: Chunk[] = [];
-      for (const chunk of cutChunks(pieces(fd))) chunks.push(chunkOf(chunk));
+      // Each is gone when the next one comes.
+      for (const chunk of cutRead(read, this.#scratch)) chunks.push(chunkOf(chunk));
       return chunks;
     } finally {
       closeSync(fd);
     }
-  }
-}
-
-function* pieces(fd: number): Generator<Uint8Array> {
-  for (;;) {
-    // A chunk may be a view of its piece, so each piece has memory of its own.
-    const piece = Buffer.allocUnsafe(readBytes);
-    const count = readSync(fd, piece, 0, piece.length, null);
-    if (count === 0) return;
-    yield count === piece.length ? piece : piece.subarray(0, count);
   }
 }
