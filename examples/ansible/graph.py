@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "LD_LIBRARY_PATH": f"/ansible/usr/lib/{MULTIARCH}:/ansible/lib/{MULTIARCH}",
     "ANSIBLE_ROLES_PATH": "/playbook/roles",
+    "ANSIBLE_HOME": "/run/ansible",
     "ANSIBLE_LOCAL_TEMP": "/run/ansible",
     "ANSIBLE_REMOTE_TEMP": "/run/ansible",
     "ANSIBLE_PYTHON_INTERPRETER": "/ansible/usr/bin/python3",
