@@ -14,9 +14,9 @@ import { closingLines, type Failure, type FileResult, resultOf } from './test-re
 
 const top = join(import.meta.dirname, '..');
 const reporter = join(import.meta.dirname, 'test-events.ts');
-/** Two minutes are more than any test needs on a slow host; one that waits for what does not come ends, and has a name. */
-const testLimitMs = 120_000;
-const fileLimitMs = 420_000;
+/** Four minutes are more than any test needs on a slow host; one that waits for what does not come ends, and has a name. */
+const testLimitMs = 240_000;
+const fileLimitMs = 900_000;
 /** Between the signal to end and the one that is not asked. */
 const graceMs = 5_000;
 
