@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { EngineError } from '../base/errors.ts';
 import type { DatabaseClient } from './database/client.ts';
 import { treeNotFound } from './jobs/node-source.ts';
+import type { TreeId } from './model.ts';
 import type { Lease, Leases } from './port.ts';
 
 const defaultTtlMs = 60 * 60 * 1000;
@@ -60,6 +61,10 @@ class HeldLease implements Lease {
 
   async add(kind: 'tree' | 'image' | 'blob', key: string): Promise<void> {
     if (!(await this.#database.call('addLeaseItem', this.id, kind, key))) throw treeNotFound(key);
+  }
+
+  tryAdd(tree: TreeId): Promise<boolean> {
+    return this.#database.call('addLeaseItem', this.id, 'tree', tree);
   }
 
   async release(): Promise<void> {

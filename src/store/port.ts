@@ -276,7 +276,10 @@ export interface Layers {
 /** A claim that keeps things from the collector; expires by itself; survives a crash until then. */
 export interface Lease extends AsyncDisposable {
   readonly id: string;
+  /** NotFound `TREE_NOT_FOUND` for a tree that is gone. */
   add(kind: 'tree' | 'image' | 'blob', key: string): Promise<void>;
+  /** False for a tree that is gone: what was remembered of it counts as nothing. */
+  tryAdd(tree: TreeId): Promise<boolean>;
   release(): Promise<void>;
 }
 

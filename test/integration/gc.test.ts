@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -101,6 +101,9 @@ test('blobs that nothing names go, those of images stay, and one that somebody j
       const record = await image(store, 'a:1', { f: 'x' });
       await store.images.setOrigin(record.id, { manifestDigest: manifest, manifestMediaType: 'm', configDigest: manifest, layers: [] });
       assert.equal((await store.sweeper.sweep()).blobs, 0, 'both were put just now');
+      const hourAgo = Date.now() / 1000 - 3600;
+      for (const digest of digests) utimesSync(store.blobs.path(digest), hourAgo, hourAgo);
+      assert.equal((await store.sweeper.sweep()).blobs, 0, 'somebody may be about to name them');
       return digests;
     });
     await inStore(root, async (store) => {

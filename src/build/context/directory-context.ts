@@ -82,9 +82,9 @@ export class DirectoryContext implements ContextSource {
       { path: this.#path, ignore: [...(selected ?? []), ...options.ignore], statCache: name, owner: { uid: 0, gid: 0 }, adopt: earlier },
       { signal: options.signal, lease: this.#lease },
     );
-    let tree = { id: ingested.id, content: ingested.content };
-    if (this.#adopt && earlier === undefined) tree = (await this.#store.trees.findByContent(ingested.content)) ?? tree;
-    await this.#lease.add('tree', tree.id);
+    const equal = this.#adopt && earlier === undefined ? await this.#store.trees.findByContent(ingested.content) : undefined;
+    // The ingested one is in the lease already; the equal one may be collected just now.
+    const tree = equal !== undefined && (await this.#lease.tryAdd(equal.id)) ? equal : { id: ingested.id, content: ingested.content };
     if (earlier !== tree.id) this.#memory.remember(lineage, { operation: sha256(lineage), reads: [], tree: tree.id });
     return { tree, files: ingested.files, bytes: ingested.bytes, hashedFiles: ingested.hashedFiles };
   }

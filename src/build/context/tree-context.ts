@@ -49,7 +49,8 @@ export class TreeContextSource implements ContextSource {
       const params: FilterContextParams = { tree: tree.id, ignore: [...options.ignore] };
       tree = await this.#store.jobs.run<TreeRef>('build.filterContext', params, { signal: options.signal, lease: this.#lease });
     }
-    if (this.#adopt) tree = (await this.#store.trees.findByContent(tree.content)) ?? tree;
+    const equal = this.#adopt ? await this.#store.trees.findByContent(tree.content) : undefined;
+    if (equal !== undefined && (await this.#lease.tryAdd(equal.id))) return { tree: equal };
     await this.#lease.add('tree', tree.id);
     return { tree };
   }

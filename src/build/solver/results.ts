@@ -57,8 +57,7 @@ export class Results {
   /** Looks under a key in force; the lease holds what is found. */
   async get(key: Hex, lease: Lease): Promise<Solved | undefined> {
     const output = await this.#store.actions.get(key);
-    if (output === undefined) return this.#fromRemote(key, lease);
-    await lease.add('tree', output.tree.id);
+    if (output === undefined || !(await lease.tryAdd(output.tree.id))) return this.#fromRemote(key, lease);
     await this.#store.uses.touch('action', key);
     return solvedOf(output, this.#memory.renewedAt(key));
   }
@@ -110,7 +109,9 @@ export class Results {
    */
   async settle(made: TreeRef, last: TreeId | undefined, options: JobOptions & { lease: Lease }): Promise<Solved> {
     const { trees, actions } = this.#store;
-    let tree = (await trees.findByContent(made.content)) ?? made;
+    const equal = await trees.findByContent(made.content);
+    // The equal one may be collected just now.
+    let tree = equal !== undefined && (await options.lease.tryAdd(equal.id)) ? equal : made;
     if (tree.id === made.id && last !== undefined && last !== made.id) tree = await this.#adopt(made, last, options);
     await options.lease.add('tree', tree.id);
     const key = originKey(tree.content);

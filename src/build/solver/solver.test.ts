@@ -99,7 +99,7 @@ class Bench implements Disposable {
     const id = `lease-${clock++}`;
     this.leases.add(id);
     const release = async () => void this.leases.delete(id);
-    return { id, add: async () => {}, release, [Symbol.asyncDispose]: release };
+    return { id, add: async () => {}, tryAdd: async () => true, release, [Symbol.asyncDispose]: release };
   }
 
   textOf(solution: Solution): string | undefined {

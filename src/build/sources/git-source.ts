@@ -38,8 +38,7 @@ export class GitSource {
     refuseOther(operation, resolved.commit);
     const key = sourceKey(operation, resolved.commit);
     const known = await this.#store.actions.get(key);
-    if (known !== undefined) {
-      await options.lease.add('tree', known.tree.id);
+    if (known !== undefined && (await options.lease.tryAdd(known.tree.id))) {
       await this.#store.uses.touch('action', key);
       return { tree: known.tree, fetched: false, digest: commitSet(resolved.commit) };
     }

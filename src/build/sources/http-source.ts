@@ -101,8 +101,7 @@ export class HttpSource {
   async #known(operation: HttpOperation, digest: string, { lease }: SourceOptions): Promise<TreeRef | undefined> {
     const key = sourceKey(operation, digest);
     const output = await this.#store.actions.get(key);
-    if (output === undefined) return undefined;
-    await lease.add('tree', output.tree.id);
+    if (output === undefined || !(await lease.tryAdd(output.tree.id))) return undefined;
     await this.#store.uses.touch('action', key);
     return output.tree;
   }

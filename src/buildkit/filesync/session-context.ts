@@ -82,8 +82,8 @@ export class SessionContext implements ContextSource {
       { lease, signal, onProgress: (bytes) => this.#options.progress.context(bytes) },
     );
     this.#options.progress.context(received.receivedBytes);
-    let tree: TreeRef = { id: received.id, content: received.content };
-    if (adopt) tree = (await store.trees.findByContent(tree.content)) ?? tree;
+    const equal = adopt ? await store.trees.findByContent(received.content) : undefined;
+    const tree: TreeRef = equal !== undefined && (await lease.tryAdd(equal.id)) ? equal : { id: received.id, content: received.content };
     await lease.add('tree', tree.id);
     return { tree, files: received.files, bytes: received.bytes, hashedFiles: received.receivedFiles };
   }

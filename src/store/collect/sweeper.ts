@@ -12,6 +12,7 @@ import type { Swept } from './sweep-objects.ts';
 /** Rows that one transaction removes: the database thread is busy with it for some milliseconds. */
 const rowsAtOnce = 500;
 const blobsAtOnce = 200;
+const youngBlobMs = 10 * 60_000;
 
 type Parts = { database: DatabaseClient; jobs: JobPool; leases: StoredLeases; blobs: FsBlobs; empty: TreeId };
 
@@ -45,12 +46,14 @@ export class StoreSweeper implements Sweeper {
     for (let from = 0; from < unused.length; from += blobsAtOnce) {
       signal?.throwIfAborted();
       const batch = unused.slice(from, from + blobsAtOnce);
-      const sizes = await Promise.all(batch.map((digest) => stat(blobs.path(digest)).catch(() => undefined)));
-      const removed = new Set(await blobs.remove(batch));
+      const files = await Promise.all(batch.map((digest) => stat(blobs.path(digest)).catch(() => undefined)));
+      // A job writes a blob before anything names it.
+      const settled = batch.filter((_, index) => Date.now() - (files[index]?.mtimeMs ?? 0) > youngBlobMs);
+      const removed = new Set(await blobs.remove(settled));
       for (const [index, digest] of batch.entries()) {
         if (!removed.has(digest)) continue;
         swept.blobs++;
-        swept.bytes += (sizes[index]?.blocks ?? 0) * 512;
+        swept.bytes += (files[index]?.blocks ?? 0) * 512;
       }
     }
     return swept;

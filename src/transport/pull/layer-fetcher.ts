@@ -136,20 +136,9 @@ export class LayerFetcher {
     if (byBlob !== undefined && byBlob.diffId !== diffId) throw damaged('LAYER_DAMAGED', what, diffId, byBlob.diffId);
     const candidates: KnownLayer[] = byBlob === undefined ? await this.#store.layers.byDiffId(diffId) : [byBlob];
     for (const { tree, implied } of candidates) {
-      await lease.add('tree', tree);
-      if (await this.#isHere(tree)) return { kind: 'tree', tree, implied };
+      if (await lease.tryAdd(tree)) return { kind: 'tree', tree, implied };
     }
     return undefined;
-  }
-
-  async #isHere(tree: TreeId): Promise<boolean> {
-    try {
-      await this.#store.trees.get(tree);
-      return true;
-    } catch (error) {
-      if (error instanceof EngineError && error.code === 'TREE_NOT_FOUND') return false;
-      throw error;
-    }
   }
 
   /** A layer whose blob is here. One that is damaged is fetched as if it were not. */
