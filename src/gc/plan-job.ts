@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isErrno } from '../base/errors.ts';
+import { BlobReferences } from '../store/collect/blob-references.ts';
 import { reading } from '../store/collect/mark.ts';
 import type { JobContext } from '../store/jobs/context.ts';
 import { type PlanRequest, planCollection } from './plan.ts';
@@ -13,7 +14,9 @@ export type PlanParams = PlanRequest & { readonly surroundings: Surroundings };
 export function planJob(context: JobContext, { surroundings, ...request }: PlanParams): GcPlan {
   const onNode = () => context.checkpoint();
   const blobs = blobSizes(join(context.paths.blobs, 'sha256'), onNode);
-  return reading(context, (database) => planCollection(readView(database, { blobs, surroundings, onNode }), request));
+  return reading(context, (database) =>
+    planCollection(readView(database, { blobs, references: new BlobReferences(context.paths.blobs), surroundings, onNode }), request),
+  );
 }
 
 /** By digest. */

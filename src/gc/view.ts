@@ -1,7 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Hex } from '../oci/digest.ts';
+import type { BlobReferences } from '../store/collect/blob-references.ts';
 import { Graph } from '../store/collect/graph.ts';
-import type { ImageOrigin, KnownLayer } from '../store/port.ts';
+import { type ImageRecord, type KnownLayer, treesOf } from '../store/port.ts';
 import type { Holding } from './ledger.ts';
 import type { GcItemKind, Surroundings } from './port.ts';
 
@@ -31,26 +32,20 @@ export type View = {
   readonly blobs: { readonly digests: readonly string[]; readonly bytes: Float64Array };
 };
 
-type ImageRow = {
-  id: string;
-  tree: string;
-  steps?: string[];
-  sizeBytes: number;
-  createdAtMs: number;
-  origin?: ImageOrigin;
-  config?: { config?: { Labels?: Record<string, string> } };
+export type ViewSources = {
+  blobs: ReadonlyMap<string, number>;
+  references: BlobReferences;
+  surroundings: Surroundings;
+  onNode: () => void;
 };
 
 /**
  * Reads the view inside one read transaction. `blobs` are the files of the blob store with their sizes; what the other rooms know comes in `surroundings`.
  */
-export function readView(
-  database: DatabaseSync,
-  { blobs, surroundings, onNode }: { blobs: ReadonlyMap<string, number>; surroundings: Surroundings; onNode: () => void },
-): View {
+export function readView(database: DatabaseSync, { blobs, references, surroundings, onNode }: ViewSources): View {
   const graph = Graph.read(database, onNode);
   const numbers = new Map([...blobs.keys()].map((digest, index) => [digest, index]));
-  const reader = new Reader(database, graph, numbers);
+  const reader = new Reader(database, graph, numbers, references);
   const images = reader.images(surroundings.images);
   return {
     graph,
@@ -86,9 +81,11 @@ class Reader {
   readonly #database: DatabaseSync;
   readonly #graph: Graph;
   readonly #blobs: ReadonlyMap<string, number>;
+  readonly #references: BlobReferences;
   readonly #layerBlobs = new Set<string>();
 
-  constructor(database: DatabaseSync, graph: Graph, blobs: ReadonlyMap<string, number>) {
+  constructor(database: DatabaseSync, graph: Graph, blobs: ReadonlyMap<string, number>, references: BlobReferences) {
+    this.#references = references;
     this.#database = database;
     this.#graph = graph;
     this.#blobs = blobs;
@@ -122,13 +119,13 @@ class Reader {
     const uses = this.#uses('image');
     const items: Item[] = [];
     for (const { record } of this.#database.prepare('SELECT record FROM images').iterate()) {
-      const image = JSON.parse(String(record)) as ImageRow;
-      const { id, tree, steps = [], origin, createdAtMs, sizeBytes } = image;
+      const image = JSON.parse(String(record)) as ImageRecord;
+      const { id, origin, createdAtMs, sizeBytes } = image;
       const names = references.get(id) ?? [];
       for (const layer of origin?.layers ?? []) this.#layerBlobs.add(layer.digest);
       const user = users.get(id);
       items.push({
-        ...this.holding({ trees: [tree, ...steps], blobs: origin === undefined ? [] : blobsOfOrigin(origin) }),
+        ...this.holding({ trees: treesOf(image), blobs: origin === undefined ? [] : [...this.#references.ofImage(origin)] }),
         kind: 'image',
         id,
         name: names[0] ?? id.slice(7, 19),
@@ -179,20 +176,20 @@ class Reader {
   }
 
   layers(): Item[] {
+    const selectTree = this.#database.prepare('SELECT created_at_ms AS created, size FROM trees WHERE id = ?');
     const items: Item[] = [];
-    const rows = this.#database.prepare(
-      "SELECT layers.record, trees.created_at_ms AS created, trees.size FROM layers LEFT JOIN trees ON hex(trees.id) = upper(json_extract(layers.record, '$.tree'))",
-    );
-    for (const { record, created, size } of rows.iterate()) {
+    for (const { record } of this.#database.prepare('SELECT record FROM layers').iterate()) {
       const layer = JSON.parse(String(record)) as KnownLayer;
+      const tree = selectTree.get(Buffer.from(layer.tree, 'hex'));
+      const createdAtMs = Number(tree?.created ?? 0);
       items.push({
         ...this.holding({ trees: [layer.tree], blobs: layer.table === undefined ? [] : [layer.table.digest] }),
         kind: 'layer',
         id: layer.digest,
         name: `layer ${layer.digest.slice(7, 19)}`,
-        createdAtMs: Number(created ?? 0),
-        lastUsedAtMs: Number(created ?? 0),
-        sizeBytes: Number(size ?? 0),
+        createdAtMs,
+        lastUsedAtMs: createdAtMs,
+        sizeBytes: Number(tree?.size ?? 0),
         held: this.#layerBlobs.has(layer.digest) ? 'an image has it' : undefined,
         remake: remakes.layer,
       });
@@ -227,10 +224,6 @@ class Reader {
     const rows = this.#database.prepare('SELECT key, last_at_ms AS last FROM uses WHERE kind = ?').all(kind);
     return new Map(rows.map(({ key, last }) => [String(key), Number(last)]));
   }
-}
-
-function blobsOfOrigin({ manifestDigest, configDigest, index, layers }: ImageOrigin): string[] {
-  return [manifestDigest, configDigest, ...(index === undefined ? [] : [index.digest]), ...layers.map(({ digest }) => digest)];
 }
 
 function costOf(detail: unknown): number {

@@ -1,4 +1,4 @@
-import { unusedNodes, unusedTrees } from './collect/mark.ts';
+import { namedBlobs, unusedNodes, unusedTrees } from './collect/mark.ts';
 import { type SweepParams, sweepObjects } from './collect/sweep-objects.ts';
 import { ingestDirectory } from './ingest/ingest.ts';
 import type { JobContext } from './jobs/context.ts';
@@ -21,6 +21,7 @@ export const storeJobs: Record<string, Job> = {
   'store.selection': selectionDigest,
   'store.checkout': checkoutTree,
   'store.unusedTrees': (context, params: { kept: readonly TreeId[] }) => unusedTrees(context as JobContext, params),
+  'store.namedBlobs': (context) => namedBlobs(context as JobContext),
   'store.unusedNodes': (context, params: { notes: readonly SharedArrayBuffer[] }) => unusedNodes(context as JobContext, params),
   'store.sweepObjects': (context, params: SweepParams) => sweepObjects(context as JobContext, params),
 };

@@ -186,6 +186,11 @@ export type ImageRecord = {
   platforms?: readonly ImagePlatform[] | undefined;
 };
 
+/** Every tree that an image needs: its own, those of its steps, and those of each platform. */
+export function treesOf({ tree, steps = [], platforms = [] }: Pick<ImageRecord, 'tree' | 'steps' | 'platforms'>): TreeId[] {
+  return [tree, ...steps, ...platforms.flatMap((platform) => [platform.tree, ...(platform.steps ?? [])])];
+}
+
 /** One platform's image inside another: what a record of its own would have. */
 export type ImagePlatform = Omit<ImageRecord, 'origin' | 'platforms'>;
 

@@ -115,6 +115,52 @@ test('blobs that nothing names go, those of images stay, and one that somebody j
   }
 });
 
+test('the trees of each platform, and all that an index names, live with their image', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'slipway-gc-'));
+  try {
+    const { trees, layer } = await inStore(root, async (store) => {
+      const put = async (document: unknown) => (await store.blobs.put(chunks(JSON.stringify(document)))).digest;
+      const made: TreeRef[] = [];
+      await using lease = await store.leases.acquire({ purpose: 'test' });
+      for (const name of ['amd64', 'arm64']) made.push(await treeOf(store, { f: name }, lease));
+      const [own, foreign] = made as [TreeRef, TreeRef];
+      const statement = await put({ statement: 'about it' });
+      const config = await put({ os: 'linux' });
+      const manifest = await put({ config: { digest: config }, layers: [{ digest: statement }] });
+      const index = await put({ manifests: [{ digest: manifest }] });
+      const platform = await store.images.describe({ config: { os: 'linux', architecture: 'arm64' }, tree: foreign });
+      await store.images.create({
+        config: { os: 'linux', architecture: 'amd64' },
+        tree: own,
+        origin: {
+          manifestDigest: manifest,
+          manifestMediaType: 'm',
+          configDigest: config,
+          layers: [],
+          index: { digest: index, mediaType: 'i' },
+        },
+        platforms: [platform],
+      });
+      const hourAgo = Date.now() / 1000 - 3600;
+      for (const digest of [statement, config, manifest, index]) utimesSync(store.blobs.path(digest), hourAgo, hourAgo);
+      return { trees: made, layer: statement };
+    });
+    await inStore(root, async (store) => {
+      assert.deepEqual(await store.sweeper.sweep(), { trees: 0, nodes: 0, objects: 0, blobs: 0, bytes: 0 });
+      for (const { id } of trees) assert.ok((await store.trees.readFile(id, 'f' as ByteString)).length > 0);
+      assert.equal(await store.blobs.has(layer), true);
+      const plan = await collectorOf(store).plan({ wantedBytes: 1e15 });
+      assert.deepEqual(
+        plan.items.map(({ kind }) => kind),
+        ['image'],
+      );
+      assert.equal(plan.bytes, 6 * 4096, 'two files and four documents');
+    });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
 async function inStore<T>(root: string, work: (store: Store) => Promise<T>): Promise<T> {
   await using store = await openStoreForTest({ root });
   return await work(store);

@@ -1,8 +1,11 @@
 import type { DatabaseSync } from 'node:sqlite';
+import type { Digest } from '../../oci/digest.ts';
 import { openReader } from '../database/connection.ts';
 import type { JobContext } from '../jobs/context.ts';
 import { Witnesses } from '../jobs/witness.ts';
 import type { TreeId } from '../model.ts';
+import { type ImageRecord, treesOf } from '../port.ts';
+import { BlobReferences } from './blob-references.ts';
 import { Graph } from './graph.ts';
 
 /** Trees that no image, layer, result of a build or lease refers to, and that are not among `kept`; packed, 32 bytes each. */
@@ -22,13 +25,28 @@ export function unusedTrees(context: JobContext, { kept }: { kept: readonly Tree
 /** Every tree that a record names. */
 function* treesReferredTo(database: DatabaseSync): Generator<string> {
   for (const { record } of database.prepare('SELECT record FROM images').iterate()) {
-    const { tree, steps = [] } = JSON.parse(String(record)) as { tree: string; steps?: string[] };
-    yield tree;
-    yield* steps;
+    yield* treesOf(JSON.parse(String(record)) as ImageRecord);
   }
   for (const { tree } of database.prepare("SELECT json_extract(record, '$.tree') AS tree FROM layers").iterate()) yield String(tree);
   for (const { tree } of database.prepare('SELECT DISTINCT hex(tree) AS tree FROM actions').iterate()) yield String(tree).toLowerCase();
   for (const { key } of database.prepare("SELECT DISTINCT key FROM lease_items WHERE kind = 'tree'").iterate()) yield String(key);
+}
+
+/** Blobs that images and layers name, with all that their manifests and indexes name. */
+export function namedBlobs(context: JobContext): Digest[] {
+  return reading(context, (database) => {
+    const references = new BlobReferences(context.paths.blobs);
+    const named = new Set<Digest>();
+    for (const { record } of database.prepare('SELECT record FROM images').iterate()) {
+      const { origin } = JSON.parse(String(record)) as ImageRecord;
+      if (origin !== undefined) for (const digest of references.ofImage(origin)) named.add(digest);
+    }
+    const tables = database.prepare(
+      "SELECT json_extract(record, '$.table.digest') AS digest FROM layers WHERE json_extract(record, '$.table') NOT NULL",
+    );
+    for (const { digest } of tables.iterate()) named.add(String(digest) as Digest);
+    return [...named];
+  });
 }
 
 /** Nodes that no tree reaches and no running job relies on: packed, parents before children. */

@@ -39,7 +39,8 @@ export class StoreSweeper implements Sweeper {
   async #sweepBlobs(signal: AbortSignal | undefined): Promise<{ blobs: number; bytes: number }> {
     const { database, blobs } = this.#parts;
     const all = await blobs.list();
-    const { leased, named } = await database.call('blobsInUse', all);
+    const { leased } = await database.call('blobsInUse', all);
+    const named = await this.#parts.jobs.run<Digest[]>('store.namedBlobs', undefined, { lane: 'collect', signal });
     const used = new Set([...leased, ...named]);
     const swept = { blobs: 0, bytes: 0 };
     const unused = all.filter((digest) => !used.has(digest));

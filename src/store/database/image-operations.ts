@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Digest } from '../../oci/digest.ts';
-import type { ImageOrigin, ImageRecord } from '../port.ts';
+import { type ImageOrigin, type ImageRecord, treesOf } from '../port.ts';
 import type { Activity } from './collect-operations.ts';
 import { inTransaction } from './connection.ts';
 
@@ -31,7 +31,7 @@ export function imageOperations(database: DatabaseSync, activity: Activity) {
     /** Keeps the record that is there when the image exists, but an origin, with the history that goes with it, and steps are worth having. */
     addImage(record: ImageRecord): ImageRecord {
       return inTransaction(database, () => {
-        for (const tree of [record.tree, ...(record.steps ?? [])]) activity.tree(tree);
+        for (const tree of treesOf(record)) activity.tree(tree);
         const existing = parse(select.get(record.id));
         const kept = existing === undefined ? record : joined(existing, record);
         if (kept !== existing) upsert.run(record.id, JSON.stringify(kept));

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Hex } from '../../oci/digest.ts';
 import type { TreeId } from '../model.ts';
-import { blobsOf, type ImageRecord } from '../port.ts';
+import { blobsOf, type ImageRecord, treesOf } from '../port.ts';
 import { Activity, collectOperations } from './collect-operations.ts';
 import { type Commit, type Totals, unpackNodes } from './commit.ts';
 import { inTransaction } from './connection.ts';
@@ -84,8 +84,9 @@ function leaseOperations(database: DatabaseSync, activity: Activity) {
   const remove = database.prepare('DELETE FROM leases WHERE id = ?');
   const removeExpired = database.prepare('DELETE FROM leases WHERE expires_at_ms <= ?');
 
-  function leaseParts(lease: string, { tree, steps = [], origin }: ImageRecord): void {
-    for (const id of [tree, ...steps]) {
+  function leaseParts(lease: string, image: ImageRecord): void {
+    const { origin } = image;
+    for (const id of treesOf(image)) {
       activity.tree(id);
       insertItem.run(lease, 'tree', id);
     }
