@@ -54,7 +54,7 @@ export class MemoryRepository implements Repository {
       end = offset + length;
       await new Promise(setImmediate);
       options.signal?.throwIfAborted();
-      yield { offset, bytes: Buffer.from(this.#give(digest, offset, length, options)) };
+      yield { offset, bytes: this.#give(digest, offset, length, options) };
     }
   }
 

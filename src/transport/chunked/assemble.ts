@@ -2,7 +2,6 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { toText } from '../../base/bytes.ts';
 import type { Hex } from '../../oci/digest.ts';
 import type { TreeContext } from '../../store/port.ts';
-import { freeFrame } from '../frames/compress.ts';
 import type { Chunk, ChunkId } from '../frames/model.ts';
 import type { ByteRange } from '../registry/port.ts';
 import { chunksIn, type DeltaSources, type FramePart, readFrame } from './delta-sources.ts';
@@ -240,8 +239,6 @@ class FrameCache {
       if (this.#bytes <= this.#limit || oldest === frame) break;
       this.#frames.delete(oldest);
       this.#bytes -= dropped.length;
-      // What is made of a frame has been copied or written by then.
-      freeFrame(dropped);
     }
     return bytes;
   }

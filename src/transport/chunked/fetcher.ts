@@ -1,7 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { EngineError } from '../../base/errors.ts';
 import type { Blobs } from '../../store/port.ts';
-import { freeFrame } from '../frames/compress.ts';
 import type { Repository } from '../registry/port.ts';
 import { invalidDelta, invalidForm } from './errors.ts';
 import { ChunkedType, isFormBlob } from './port.ts';
@@ -71,13 +70,10 @@ export class Fetcher {
     await using parts = await open(file, 'r+');
     await using ranged = await open(file + journal, 'a', 0o600);
     for await (const { offset, bytes } of this.#from.parts(blob, ranges, { signal: this.#signal, onBytes: meter })) {
-      const { length } = bytes;
       await writeAt(parts, bytes, offset);
-      // Ours to keep; one that is part of something larger is not.
-      if (bytes.length === bytes.buffer.byteLength) freeFrame(bytes);
       const row = Buffer.alloc(journalRow);
       row.writeDoubleLE(offset, 0);
-      row.writeDoubleLE(length, 8);
+      row.writeDoubleLE(bytes.length, 8);
       await ranged.write(row);
       this.#count(slot);
     }
