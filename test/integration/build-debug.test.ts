@@ -99,7 +99,7 @@ test('a step that is looked into holds up no other build, neither those of other
   assert.equal(await scene.text(other.tree.id, 'made'), 'other\n');
   await assert.rejects(scene.build('FROM base\nRUN echo 0; false', {}, none), { code: 'BUILD_STEP_FAILED' });
   seen.resolve();
-  for (const build of failing) await assert.rejects(build, { code: 'BUILD_STEP_FAILED' });
+  await Promise.all(failing.map((build) => assert.rejects(build, { code: 'BUILD_STEP_FAILED' })));
   assertNothingLeft(scene);
 });
 
