@@ -105,6 +105,8 @@ export class FakeDaemon implements AsyncDisposable {
   /** Runs the command line against this daemon to its end. */
   async run(argv: readonly string[], options: { stdin?: string | Buffer; env?: Record<string, string>; cwd?: string } = {}) {
     const child = this.spawn(argv, options);
+    // A command may end without having read it.
+    child.stdin?.on('error', () => {});
     child.stdin?.end(options.stdin ?? '');
     return finished(child);
   }
