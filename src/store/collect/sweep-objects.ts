@@ -29,7 +29,7 @@ export async function sweepObjects(context: JobContext, { notes, gate, share }: 
   for (let prefix = 0; prefix < 256; prefix++) {
     const startedAt = performance.now();
     context.checkpoint();
-    sweep.folder(context.paths.objects, prefix.toString(16).padStart(2, '0'));
+    sweep.folder(context.paths.objects, prefix.toString(16).padStart(2, '0'), () => context.checkpoint());
     context.report(sweep.swept);
     const spentMs = performance.now() - startedAt;
     if (share < 1 && spentMs > 1) await new Promise((resolve) => setTimeout(resolve, spentMs / share - spentMs));
@@ -63,10 +63,12 @@ class ObjectSweep {
     this.#parts = parts;
   }
 
-  folder(objects: string, prefix: string): void {
+  folder(objects: string, prefix: string, checkpoint: () => void): void {
     for (const name of readdirSync(`${objects}/${prefix}`)) {
       const path = `${objects}/${prefix}/${name}`;
       // What a collection hid that was cut off: it had been found unused, unless a job wrote it meanwhile.
+      // A cancelled sweep ends between two objects, before its thread is ended for it.
+      checkpoint();
       if (name.endsWith(hiddenEnding)) this.#bringBack(path);
       else if (/^[0-9a-f]{62}$/.test(name)) this.#object(path, Buffer.from(prefix + name, 'hex'));
     }

@@ -96,6 +96,8 @@ export class StoreSweeper implements Sweeper {
       const swept = await run<Swept>('store.sweepObjects', { notes: witnesses.all, gate: gate.shared, share }, report);
       return { trees, nodes, blobs, objects: swept.objects, bytes: swept.bytes + blobBytes };
     } finally {
+      // A thread that was ended in the middle cannot do it, and commits would wait for ever.
+      gate.lower();
       await database.call('endCollection');
     }
   }
